@@ -1,0 +1,51 @@
+# The few verbs of this repository. `make demo` and `make test` set everything up by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?=
+
+.PHONY: help demo test lint docs bench validate clean
+
+help:  ## Show the verbs
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# torch comes first and pinned: anything that pulls it in later would bring another build of several GB.
+$(VENV)/.runtime: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "refute needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV) (once; a few minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/.runtime  ## Set up, put "Are All Layers Created Equal?" to the test on real images, write the page
+	@if $(BIN)/refute data fetch mnist fashion-mnist; then \
+		$(BIN)/refute run layer-criticality --scale small; \
+	else \
+		echo "No registry answered: the demo runs on the embedded digits alone."; \
+		$(BIN)/refute run layer-criticality --scale small --only dataset=digits; \
+	fi
+
+test: lint  ## Set up, lint, check types, run all tests
+	$(BIN)/python -m pytest --numprocesses 2
+
+lint: $(VENV)/.development  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.development  ## Write the pages of the committed evidence to site/
+	$(BIN)/python docs/build.py
+
+bench: $(VENV)/.development  ## Speed against a plain PyTorch loop, in one run
+	$(BIN)/python benchmarks/trials.py
+
+validate: $(VENV)/.development  ## Slow proofs: simulated error rates, instruments against closed forms
+	$(BIN)/python validation/statistics/error_rates.py
+
+clean:  ## Remove the environment (results in lab/ stay)
+	rm -rf $(VENV)

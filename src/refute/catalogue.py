@@ -1,0 +1,25 @@
+"""The catalogue: every file of `refute.phenomena` that holds a PHENOMENON. No registry, no list kept by hand."""
+
+import importlib
+import pkgutil
+from functools import cache
+
+from refute import phenomena
+from refute.core import Phenomenon
+from refute.errors import UnknownNameError, did_you_mean
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Names of all phenomena, sorted, from the files' names (nothing heavy is imported)."""
+    return tuple(sorted(info.name.replace("_", "-") for info in pkgutil.iter_modules(phenomena.__path__)))
+
+
+@cache
+def get(name: str) -> Phenomenon:
+    """A phenomenon by name; raises UnknownNameError with the nearest one."""
+    if name not in names():
+        raise UnknownNameError(f"there is no phenomenon '{name}'; {did_you_mean(name, names())}")
+    module = importlib.import_module(f"{phenomena.__name__}.{name.replace('-', '_')}")
+    found: Phenomenon = module.PHENOMENON
+    return found

@@ -1,0 +1,26 @@
+"""Data sets: fetched through channels, verified, cached, and loaded as the tensors of a cohort.
+
+`load` is what a phenomenon calls; `fetch`, `status` and `use_local` are what a person needs; `raw` gives the decoded
+arrays. A data set is one file of this package that holds `DATASET = DataSet(...)`.
+"""
+
+from refute.datasets.dataset import DataSet
+from refute.datasets.fetching import DataSource, DataStatus, RawData, fetch, raw, status, use_local
+from refute.datasets.find import get, names
+from refute.datasets.loading import Batch, Data, load
+
+__all__ = [
+    "Batch",
+    "Data",
+    "DataSet",
+    "DataSource",
+    "DataStatus",
+    "RawData",
+    "fetch",
+    "get",
+    "load",
+    "names",
+    "raw",
+    "status",
+    "use_local",
+]

@@ -1,0 +1,155 @@
+"""The whole flow. Read this file first: no call goes back."""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from refute.core import Outcome, Phenomenon, Progress, Result, Trial, Verdict
+from refute.engine import cohorts, default_workers, execute, plan
+from refute.judge import judge
+from refute.store import Store, provenance
+
+JUDGE_EVERY_SECONDS = 2.0
+"""How often a live table gets new running verdicts."""
+
+
+def run(
+    phenomenon: Phenomenon,
+    *,
+    scale: str = "small",
+    seeds: int | None = None,
+    first_seed: int = 0,
+    only: Mapping[str, Sequence[str]] | None = None,
+    lab: Path = Path("lab"),
+    workers: int | None = None,
+    device: str = "cpu",
+    watch: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
+) -> Outcome:
+    """Train what is missing, then judge: plan -> store.missing -> cohorts -> execute -> store.add -> judge.
+
+    Args:
+        phenomenon: from `refute.catalogue.get`, or your own.
+        scale: "smoke", "small" or "full".
+        seeds: seeds (blocks) of every grid; the protocol's own numbers by default.
+        first_seed: number of the first seed; verdicts start at 0, pilot runs at 1000.
+        only: factor -> levels (as text) to keep.
+        lab: where results are stored; what is already there is not trained again.
+        workers: worker processes with one thread each; by default as many as cores. 0 means in this process.
+        device: "cpu", "cuda", "cuda:0" ...
+        watch: is told about progress after every cohort.
+
+    Returns:
+        The outcome, ready for `refute.report`.
+    """
+    started = time.monotonic()
+    trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        store = Store(lab)
+        results = store.results(trials)
+        missing = store.missing(trials)
+        packed = cohorts(phenomenon, missing, size=phenomenon.protocol(scale).cohort, device=device)
+        teller = _Teller(phenomenon, scale, trials, len(packed), len(trials) - len(missing), watch, started)
+        made = provenance(device)
+        workers = default_workers(device) if workers is None else workers
+        for finished in execute(phenomenon, packed, workers=workers, tell=teller.message):
+            store.add(finished.cohort, finished.results, made, finished.seconds)
+            results |= {result.key: result for result in finished.results}
+            teller.finished(finished.results, results)
+        return _outcome(phenomenon, scale, trials, store, results, len(missing), started, caught)
+
+
+def stored(
+    phenomenon: Phenomenon,
+    *,
+    scale: str = "small",
+    seeds: int | None = None,
+    first_seed: int = 0,
+    only: Mapping[str, Sequence[str]] | None = None,
+    lab: Path = Path("lab"),
+) -> Outcome:
+    """Judge what is stored; train nothing."""
+    started = time.monotonic()
+    trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        store = Store(lab)
+        return _outcome(phenomenon, scale, trials, store, store.results(trials), 0, started, caught)
+
+
+def _outcome(
+    phenomenon: Phenomenon,
+    scale: str,
+    trials: tuple[Trial, ...],
+    store: Store,
+    results: dict[str, Result],
+    trials_run: int,
+    started: float,
+    caught: Sequence[warnings.WarningMessage],
+) -> Outcome:
+    verdicts = judge(phenomenon, trials, results)
+    return Outcome(
+        phenomenon=phenomenon,
+        scale=scale,
+        trials=trials,
+        results=results,
+        verdicts=verdicts,
+        trials_run=trials_run,
+        trials_cached=len(results) - trials_run,
+        diverged=sum(result.diverged for result in results.values()),
+        seconds=time.monotonic() - started,
+        core_seconds=store.seconds(trials),
+        provenance=store.provenance(trials),
+        warnings=tuple(dict.fromkeys(str(warning.message) for warning in caught)),
+    )
+
+
+class _Teller:
+    """Keeps count of a run and tells its watcher."""
+
+    def __init__(
+        self,
+        phenomenon: Phenomenon,
+        scale: str,
+        trials: tuple[Trial, ...],
+        cohorts_total: int,
+        cached: int,
+        watch: Callable[[Progress], None],
+        started: float,
+    ) -> None:
+        self.phenomenon, self.scale, self.trials = phenomenon, scale, trials
+        self.cohorts_total, self.cached = cohorts_total, cached
+        self.watch, self.started = watch, started
+        self.cohorts_done = self.trials_run = self.diverged = 0
+        self.judged = 0.0
+        self.verdicts: tuple[Verdict, ...] = ()
+        if cohorts_total:
+            self.message("")
+
+    def finished(self, new: Sequence[Result], results: Mapping[str, Result]) -> None:
+        self.cohorts_done += 1
+        self.trials_run += len(new)
+        self.diverged += sum(result.diverged for result in new)
+        last = self.cohorts_done == self.cohorts_total
+        if last or time.monotonic() - self.judged > JUDGE_EVERY_SECONDS:
+            self.verdicts = judge(self.phenomenon, self.trials, results)
+            self.judged = time.monotonic()
+        self.message("")
+
+    def message(self, text: str) -> None:
+        self.watch(
+            Progress(
+                phenomenon=self.phenomenon,
+                scale=self.scale,
+                cohorts_done=self.cohorts_done,
+                cohorts_total=self.cohorts_total,
+                trials_run=self.trials_run,
+                trials_cached=self.cached,
+                trials_planned=len(self.trials),
+                diverged=self.diverged,
+                seconds=time.monotonic() - self.started,
+                verdicts=self.verdicts,
+                message=text,
+            )
+        )

@@ -1,0 +1,372 @@
+"""The judge: claims + rows -> verdicts.
+
+From rows to one number per block, by what the claim says; from the numbers to verdicts, by `refute.statistics`
+(the law: docs/statistics.md). A run with a fixed number of seeds is judged at one look.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from refute import statistics
+from refute.core import (
+    Arm,
+    CellResult,
+    Claim,
+    Contrast,
+    Level,
+    Phenomenon,
+    Pick,
+    PooledResult,
+    RankCorrelation,
+    Result,
+    Results,
+    Share,
+    Slope,
+    Trial,
+    Value,
+    Verdict,
+)
+from refute.errors import JudgementError
+
+CellKey = tuple[Level, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One planned trial of a cell with its result."""
+
+    trial: Trial
+    result: Result
+
+    def number(self, name: str) -> float:
+        """A quantity, or the level of a factor."""
+        if name in self.result.values:
+            return self.result.values[name]
+        return float(self.trial.levels[name])
+
+
+@dataclass(frozen=True)
+class Block:
+    """All trials of one claim in one cell and block. `rows` lacks what has not been run yet."""
+
+    number: int
+    planned: tuple[Trial, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def complete(self) -> bool:
+        return len(self.rows) == len(self.planned)
+
+
+def judge(phenomenon: Phenomenon, trials: Sequence[Trial], results: Results) -> tuple[Verdict, ...]:
+    """The verdict of every claim, from the planned trials and the results of those that have been run.
+
+    Raises:
+        JudgementError: a claim finds several trials where it needs one (the claim is then ill-defined).
+    """
+    return tuple(judge_claim(phenomenon, claim, trials, results) for claim in phenomenon.claims)
+
+
+def judge_claim(phenomenon: Phenomenon, claim: Claim, trials: Sequence[Trial], results: Results) -> Verdict:
+    """The verdict of one claim."""
+    region = statistics.Region(claim.holds.direction, claim.holds.value)
+    share = isinstance(claim.effect, Share)
+    judged: dict[CellKey, statistics.CellVerdict] = {}
+    cells: dict[CellKey, CellResult] = {}
+    for key, blocks in _cells(claim, trials, results).items():
+        complete = [block for block in blocks if block.complete]
+        effects = _effects(claim, complete)
+        quantum = _quantum(phenomenon, claim, blocks)
+        if not complete:
+            cells[key] = _not_run(claim, key, len(blocks))
+            continue
+        verdict = statistics.judge_cell(effects, region=region, looks=(len(effects),), quantum=quantum, share=share)
+        judged[key] = verdict
+        cells[key] = _cell_result(claim, key, blocks, complete, effects, verdict)
+    if not judged:
+        return Verdict(
+            claim=claim, verdict="untested", sentence="nothing has been run yet", cells=tuple(cells.values())
+        )
+    overall = statistics.judge_cells(judged, region=region, groups=_groups(claim, judged), share=share)
+    return Verdict(
+        claim=claim,
+        verdict=overall.verdict,
+        sentence=overall.sentence,
+        cells=tuple(cells.values()),
+        pooled=_pooled(overall.pooled, region),
+    )
+
+
+# --- from trials to blocks ----------------------------------------------------------------------------------------
+
+
+def _cells(claim: Claim, trials: Sequence[Trial], results: Results) -> dict[CellKey, list[Block]]:
+    """Cell -> its blocks. A cell whose plan lacks an arm of the claim's contrast does not belong to the claim."""
+    grouped: dict[CellKey, dict[int, list[Trial]]] = {}
+    for trial in trials:
+        if all(trial.levels[name] in levels for name, levels in claim.among.items()) and _in_an_arm(claim, trial):
+            key = tuple(trial.levels[name] for name in claim.within)
+            grouped.setdefault(key, {}).setdefault(trial.block, []).append(trial)
+    cells = {}
+    for key, by_block in grouped.items():
+        planned = {number: tuple(members) for number, members in sorted(by_block.items())}
+        if all(_has_all_arms(claim, members) for members in planned.values()):
+            _check_unique(claim, key, next(iter(planned.values())))
+            cells[key] = [
+                Block(number, members, tuple(Row(t, results[t.key]) for t in members if t.key in results))
+                for number, members in planned.items()
+            ]
+    return cells
+
+
+def _in_an_arm(claim: Claim, trial: Trial) -> bool:
+    if not isinstance(claim.effect, Contrast):
+        return True
+    return any(_matches(arm, trial) for _, arm in claim.effect.arms)
+
+
+def _matches(arm: Arm, trial: Trial) -> bool:
+    return all(trial.levels[name] == level for name, level in arm.levels.items())
+
+
+def _has_all_arms(claim: Claim, members: Sequence[Trial]) -> bool:
+    match claim.effect:
+        case Contrast(_, arms):
+            return all(any(_matches(arm, trial) for trial in members) for _, arm in arms)
+        case RankCorrelation(minimum=minimum) | Slope(minimum=minimum):
+            return len(members) >= minimum
+        case _:
+            return True
+
+
+def _check_unique(claim: Claim, key: CellKey, members: Sequence[Trial]) -> None:
+    """One trial per block (and per arm, or per level along a factor), else the claim does not say which one counts."""
+    match claim.effect:
+        case Contrast(_, arms):
+            groups = [([t for t in members if _matches(arm, t)], arm.pick.over if arm.pick else ()) for _, arm in arms]
+        case RankCorrelation(along=along) | Slope(along=along):
+            groups = [(list(members), along)]
+        case _:
+            groups = [(list(members), ())]
+    for group, free in groups:
+        seen = {tuple(trial.levels[name] for name in free) for trial in group}
+        if len(seen) < len(group):
+            varying = [n for n in group[0].levels if len({t.levels[n] for t in group}) > 1 and n not in free]
+            raise JudgementError(
+                f"claim {claim.id}: cell {_words(claim, key)} has {len(group)} trials per seed where "
+                f"{len(seen)} are expected; they differ in {', '.join(varying) or 'their settings'}: "
+                "name it in within, among, or along"
+            )
+
+
+# --- from a block to one number -----------------------------------------------------------------------------------
+
+
+def _effects(claim: Claim, blocks: Sequence[Block]) -> list[float]:
+    """One number per block; NaN where a trial diverged, failed its filter, or the number is not defined."""
+    chosen = _common_picks(claim, blocks)
+    return [_effect(claim, block, chosen) for block in blocks]
+
+
+def _effect(claim: Claim, block: Block, chosen: Mapping[Arm, CellKey]) -> float:
+    rows = [row for row in block.rows if _kept(claim, row)]
+    match claim.effect:
+        case Value(quantity):
+            used, number = rows, (lambda: rows[0].number(quantity))
+        case Share(event):
+            used, number = rows, (lambda: _event(rows[0], event.quantity, claim))
+        case Contrast(quantity, arms, log):
+            picked = [_pick(arm, rows, chosen) for _, arm in arms]
+            if any(row is None for row in picked):
+                return math.nan
+            used = [row for row in picked if row is not None]
+            numbers = [row.number(quantity) for row in used]
+            if log and min(numbers) <= 0:
+                return math.nan
+            weighted = [w * (math.log(v) if log else v) for (w, _), v in zip(arms, numbers, strict=True)]
+            used, number = used, (lambda: math.fsum(weighted))
+        case RankCorrelation(x, y, _, method, minimum):
+            used, number = rows, (lambda: _correlation(rows, x, y, method))
+            if len(rows) < minimum:
+                return math.nan
+        case Slope(x, y, _, log, minimum):
+            used, number = rows, (lambda: _slope(rows, x, y, log))
+            if len(rows) < minimum:
+                return math.nan
+    valid = used and all(
+        not row.result.diverged and all(c.holds(row.number(c.quantity)) for c in claim.where) for row in used
+    )
+    return number() if valid else math.nan
+
+
+def _kept(claim: Claim, row: Row) -> bool:
+    if not claim.keep:
+        return True
+    return not row.result.diverged and all(c.holds(row.number(c.quantity)) for c in claim.keep)
+
+
+def _event(row: Row, quantity: str, claim: Claim) -> float:
+    assert isinstance(claim.effect, Share)
+    value = row.number(quantity)
+    return math.nan if math.isnan(value) else float(claim.effect.event.holds(value))
+
+
+def _pick(arm: Arm, rows: Sequence[Row], chosen: Mapping[Arm, CellKey]) -> Row | None:
+    """The row of a block that an arm takes; None when none is left."""
+    candidates = [row for row in rows if _matches(arm, row.trial)]
+    if arm.pick is None:
+        return candidates[0] if candidates else None
+    if arm.pick.scope == "mean":
+        wanted = chosen.get(arm)
+        return next((row for row in candidates if _picked_levels(arm.pick, row) == wanted), None)
+    defined = [row for row in candidates if not math.isnan(row.number(arm.pick.by)) and not row.result.diverged]
+    if not defined:
+        return None
+    sign = 1 if arm.pick.best == "highest" else -1
+    by = arm.pick.by
+    return max(defined, key=lambda row: sign * row.number(by))
+
+
+def _picked_levels(pick: Pick, row: Row) -> CellKey:
+    return tuple(row.trial.levels[name] for name in pick.over)
+
+
+def _common_picks(claim: Claim, blocks: Sequence[Block]) -> dict[Arm, CellKey]:
+    """For picks by the mean over blocks: the levels that each such arm takes in every block of the cell."""
+    if not isinstance(claim.effect, Contrast):
+        return {}
+    chosen: dict[Arm, CellKey] = {}
+    for _, arm in claim.effect.arms:
+        if arm.pick is None or arm.pick.scope != "mean":
+            continue
+        scores: dict[CellKey, list[float]] = {}
+        for row in (row for block in blocks for row in block.rows if _matches(arm, row.trial)):
+            value = row.number(arm.pick.by) if _kept(claim, row) and not row.result.diverged else math.nan
+            scores.setdefault(_picked_levels(arm.pick, row), []).append(value)
+        means = {key: math.fsum(values) / len(values) for key, values in scores.items()}
+        defined = {key: mean for key, mean in means.items() if not math.isnan(mean)}
+        if defined:
+            best = max if arm.pick.best == "highest" else min
+            chosen[arm] = best(defined, key=lambda key: defined[key])
+    return chosen
+
+
+def _correlation(rows: Sequence[Row], x: str, y: str, method: str) -> float:
+    xs, ys = [row.number(x) for row in rows], [row.number(y) for row in rows]
+    if any(math.isnan(v) for v in (*xs, *ys)):
+        return math.nan
+    return statistics.spearman(xs, ys) if method == "spearman" else statistics.kendall(xs, ys)
+
+
+def _slope(rows: Sequence[Row], x: str, y: str, log: bool) -> float:
+    xs, ys = [row.number(x) for row in rows], [row.number(y) for row in rows]
+    if any(math.isnan(v) or (log and v <= 0) for v in (*xs, *ys)):
+        return math.nan
+    if log:
+        xs, ys = [math.log(v) for v in xs], [math.log(v) for v in ys]
+    return statistics.slope(xs, ys)
+
+
+def _quantum(phenomenon: Phenomenon, claim: Claim, blocks: Sequence[Block]) -> float:
+    """Smallest possible step of the effect."""
+    match claim.effect:
+        case Value(quantity):
+            return phenomenon.quantities[quantity].quantum
+        case Contrast(quantity, arms, log):
+            step = phenomenon.quantities[quantity].quantum
+            return 0.0 if log else step * min(abs(weight) for weight, _ in arms)
+        case RankCorrelation(_, _, along, method):
+            levels = {tuple(t.levels[n] for n in along) for block in blocks for t in block.planned}
+            quantum = statistics.spearman_quantum if method == "spearman" else statistics.kendall_quantum
+            return quantum(len(levels))
+        case _:
+            return 0.0
+
+
+# --- results ------------------------------------------------------------------------------------------------------
+
+
+def _words(claim: Claim, key: CellKey) -> str:
+    return ", ".join(f"{name}={level}" for name, level in zip(claim.within, key, strict=True)) or "(all)"
+
+
+def _levels(claim: Claim, key: CellKey) -> dict[str, Level]:
+    return dict(zip(claim.within, key, strict=True))
+
+
+def _groups(claim: Claim, cells: Mapping[CellKey, object]) -> dict[CellKey, Level] | None:
+    """Cells that share a data set are not independent draws (docs/statistics.md, section 6)."""
+    if "dataset" not in claim.within or claim.within == ("dataset",):
+        return None
+    position = claim.within.index("dataset")
+    return {key: key[position] for key in cells}
+
+
+def _not_run(claim: Claim, key: CellKey, planned: int) -> CellResult:
+    return CellResult(
+        levels=_levels(claim, key),
+        verdict="untested",
+        effects=(),
+        blocks=(),
+        effect=math.nan,
+        low=math.nan,
+        high=math.nan,
+        confidence=0.9,
+        sd=math.nan,
+        excluded=0,
+        diverged=0,
+        p_supported=1.0,
+        p_refuted=1.0,
+        reason=f"none of {planned} seeds has been run",
+    )
+
+
+def _cell_result(
+    claim: Claim,
+    key: CellKey,
+    blocks: Sequence[Block],
+    complete: Sequence[Block],
+    effects: Sequence[float],
+    verdict: statistics.CellVerdict,
+) -> CellResult:
+    notes = list(verdict.notes)
+    if len(complete) < len(blocks):
+        notes.insert(0, f"{len(complete)} of {len(blocks)} planned seeds have been run")
+    return CellResult(
+        levels=_levels(claim, key),
+        verdict=verdict.verdict,
+        effects=tuple(effects),
+        blocks=tuple(block.number for block in complete),
+        effect=verdict.mean,
+        low=verdict.low,
+        high=verdict.high,
+        confidence=1 - 2 * verdict.looks[-1].level,
+        sd=verdict.sd,
+        excluded=sum(math.isnan(effect) for effect in effects),
+        diverged=sum(any(row.result.diverged for row in block.rows) for block in complete),
+        p_supported=verdict.p_supported,
+        p_refuted=verdict.p_refuted,
+        hedges_g=verdict.hedges_g,
+        superiority=verdict.superiority,
+        seeds_needed=verdict.seeds_needed,
+        reason=verdict.reason,
+        notes=tuple(notes),
+    )
+
+
+def _pooled(pooled: "statistics.Pooled | None", region: statistics.Region) -> PooledResult | None:
+    if pooled is None:
+        return None
+    prediction = None
+    if pooled.prediction_low is not None and pooled.prediction_high is not None:
+        prediction = (pooled.prediction_low, pooled.prediction_high)
+    return PooledResult(
+        mean=pooled.mean,
+        low=pooled.low,
+        high=pooled.high,
+        tau=math.sqrt(pooled.tau2),
+        i_squared=pooled.i2,
+        prediction=prediction,
+        share_beyond=pooled.share(region),
+    )
