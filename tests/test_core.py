@@ -106,7 +106,10 @@ def test_the_claim_in_words_names_all_it_uses() -> None:
 def test_difference_is_plus_minus_minus() -> None:
     effect = difference("height", "shift", 1.0, 2.0)
     assert isinstance(effect, Contrast)
-    assert [(weight, dict(arm.levels)) for weight, arm in effect.arms] == [(1.0, {"shift": 2.0}), (-1.0, {"shift": 1.0})]
+    assert [(weight, dict(arm.levels)) for weight, arm in effect.arms] == [
+        (1.0, {"shift": 2.0}),
+        (-1.0, {"shift": 1.0}),
+    ]
 
 
 def test_condition_and_bound_words() -> None:

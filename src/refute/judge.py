@@ -14,6 +14,7 @@ from refute.core import (
     CellResult,
     Claim,
     Contrast,
+    Effect,
     Level,
     Phenomenon,
     Pick,
@@ -92,7 +93,7 @@ def judge_claim(phenomenon: Phenomenon, claim: Claim, trials: Sequence[Trial], r
     return Verdict(
         claim=claim,
         verdict=overall.verdict,
-        sentence=overall.sentence,
+        sentence=" ".join((overall.sentence, *overall.notes)),
         cells=tuple(cells.values()),
         pooled=_pooled(overall.pooled, region),
     )
@@ -169,35 +170,56 @@ def _effects(claim: Claim, blocks: Sequence[Block]) -> list[float]:
     return [_effect(claim, block, chosen) for block in blocks]
 
 
-def _effect(claim: Claim, block: Block, chosen: Mapping[Arm, CellKey]) -> float:
-    rows = [row for row in block.rows if _kept(claim, row)]
-    match claim.effect:
+def _effect(claim: Claim, block: Block, chosen: Mapping[int, CellKey]) -> float:
+    used = _used(claim.effect, [row for row in block.rows if _kept(claim, row)], chosen)
+    if not used or not all(_valid(claim, row) for row in used):
+        return math.nan
+    return _number(claim.effect, used)
+
+
+def _used(effect: Effect, rows: Sequence[Row], chosen: Mapping[int, CellKey]) -> Sequence[Row]:
+    """The rows that the effect is made of, in the order of its arms; empty when it cannot be made."""
+    match effect:
+        case Contrast(_, arms):
+            picked = [_pick(arm, rows, chosen.get(position)) for position, (_, arm) in enumerate(arms)]
+            found = [row for row in picked if row is not None]
+            return found if len(found) == len(arms) else []
+        case RankCorrelation(minimum=minimum) | Slope(minimum=minimum):
+            return rows if len(rows) >= minimum else []
+        case _:
+            return rows
+
+
+def _number(effect: Effect, rows: Sequence[Row]) -> float:
+    match effect:
         case Value(quantity):
-            used, number = rows, (lambda: rows[0].number(quantity))
+            return rows[0].number(quantity)
         case Share(event):
-            used, number = rows, (lambda: _event(rows[0], event.quantity, claim))
+            value = rows[0].number(event.quantity)
+            return math.nan if math.isnan(value) else float(event.holds(value))
         case Contrast(quantity, arms, log):
-            picked = [_pick(arm, rows, chosen) for _, arm in arms]
-            if any(row is None for row in picked):
+            values = _logarithms([row.number(quantity) for row in rows]) if log else [r.number(quantity) for r in rows]
+            return math.fsum(weight * value for (weight, _), value in zip(arms, values, strict=True))
+        case RankCorrelation(x, y, _, method):
+            xs, ys = [row.number(x) for row in rows], [row.number(y) for row in rows]
+            if any(math.isnan(value) for value in (*xs, *ys)):
                 return math.nan
-            used = [row for row in picked if row is not None]
-            numbers = [row.number(quantity) for row in used]
-            if log and min(numbers) <= 0:
+            return statistics.spearman(xs, ys) if method == "spearman" else statistics.kendall(xs, ys)
+        case Slope(x, y, _, log):
+            xs, ys = [row.number(x) for row in rows], [row.number(y) for row in rows]
+            xs, ys = (_logarithms(xs), _logarithms(ys)) if log else (xs, ys)
+            if any(math.isnan(value) for value in (*xs, *ys)):
                 return math.nan
-            weighted = [w * (math.log(v) if log else v) for (w, _), v in zip(arms, numbers, strict=True)]
-            used, number = used, (lambda: math.fsum(weighted))
-        case RankCorrelation(x, y, _, method, minimum):
-            used, number = rows, (lambda: _correlation(rows, x, y, method))
-            if len(rows) < minimum:
-                return math.nan
-        case Slope(x, y, _, log, minimum):
-            used, number = rows, (lambda: _slope(rows, x, y, log))
-            if len(rows) < minimum:
-                return math.nan
-    valid = used and all(
-        not row.result.diverged and all(c.holds(row.number(c.quantity)) for c in claim.where) for row in used
-    )
-    return number() if valid else math.nan
+            return statistics.slope(xs, ys)
+
+
+def _logarithms(values: Sequence[float]) -> list[float]:
+    """Logarithms; NaN where a value is not positive."""
+    return [math.log(value) if value > 0 else math.nan for value in values]
+
+
+def _valid(claim: Claim, row: Row) -> bool:
+    return not row.result.diverged and all(c.holds(row.number(c.quantity)) for c in claim.where)
 
 
 def _kept(claim: Claim, row: Row) -> bool:
@@ -206,19 +228,12 @@ def _kept(claim: Claim, row: Row) -> bool:
     return not row.result.diverged and all(c.holds(row.number(c.quantity)) for c in claim.keep)
 
 
-def _event(row: Row, quantity: str, claim: Claim) -> float:
-    assert isinstance(claim.effect, Share)
-    value = row.number(quantity)
-    return math.nan if math.isnan(value) else float(claim.effect.event.holds(value))
-
-
-def _pick(arm: Arm, rows: Sequence[Row], chosen: Mapping[Arm, CellKey]) -> Row | None:
-    """The row of a block that an arm takes; None when none is left."""
+def _pick(arm: Arm, rows: Sequence[Row], wanted: CellKey | None) -> Row | None:
+    """The row of a block that an arm takes; None when none is left. `wanted`: levels picked by the mean."""
     candidates = [row for row in rows if _matches(arm, row.trial)]
     if arm.pick is None:
         return candidates[0] if candidates else None
     if arm.pick.scope == "mean":
-        wanted = chosen.get(arm)
         return next((row for row in candidates if _picked_levels(arm.pick, row) == wanted), None)
     defined = [row for row in candidates if not math.isnan(row.number(arm.pick.by)) and not row.result.diverged]
     if not defined:
@@ -232,12 +247,12 @@ def _picked_levels(pick: Pick, row: Row) -> CellKey:
     return tuple(row.trial.levels[name] for name in pick.over)
 
 
-def _common_picks(claim: Claim, blocks: Sequence[Block]) -> dict[Arm, CellKey]:
-    """For picks by the mean over blocks: the levels that each such arm takes in every block of the cell."""
+def _common_picks(claim: Claim, blocks: Sequence[Block]) -> dict[int, CellKey]:
+    """For picks by the mean over blocks: arm number -> the levels that it takes in every block of the cell."""
     if not isinstance(claim.effect, Contrast):
         return {}
-    chosen: dict[Arm, CellKey] = {}
-    for _, arm in claim.effect.arms:
+    chosen: dict[int, CellKey] = {}
+    for position, (_, arm) in enumerate(claim.effect.arms):
         if arm.pick is None or arm.pick.scope != "mean":
             continue
         scores: dict[CellKey, list[float]] = {}
@@ -247,25 +262,9 @@ def _common_picks(claim: Claim, blocks: Sequence[Block]) -> dict[Arm, CellKey]:
         means = {key: math.fsum(values) / len(values) for key, values in scores.items()}
         defined = {key: mean for key, mean in means.items() if not math.isnan(mean)}
         if defined:
-            best = max if arm.pick.best == "highest" else min
-            chosen[arm] = best(defined, key=lambda key: defined[key])
+            best = max(defined.values()) if arm.pick.best == "highest" else min(defined.values())
+            chosen[position] = next(key for key, mean in defined.items() if mean == best)
     return chosen
-
-
-def _correlation(rows: Sequence[Row], x: str, y: str, method: str) -> float:
-    xs, ys = [row.number(x) for row in rows], [row.number(y) for row in rows]
-    if any(math.isnan(v) for v in (*xs, *ys)):
-        return math.nan
-    return statistics.spearman(xs, ys) if method == "spearman" else statistics.kendall(xs, ys)
-
-
-def _slope(rows: Sequence[Row], x: str, y: str, log: bool) -> float:
-    xs, ys = [row.number(x) for row in rows], [row.number(y) for row in rows]
-    if any(math.isnan(v) or (log and v <= 0) for v in (*xs, *ys)):
-        return math.nan
-    if log:
-        xs, ys = [math.log(v) for v in xs], [math.log(v) for v in ys]
-    return statistics.slope(xs, ys)
 
 
 def _quantum(phenomenon: Phenomenon, claim: Claim, blocks: Sequence[Block]) -> float:
@@ -341,21 +340,25 @@ def _cell_result(
         effect=verdict.mean,
         low=verdict.low,
         high=verdict.high,
-        confidence=1 - 2 * verdict.looks[-1].level,
+        confidence=1 - 2 * verdict.level,
         sd=verdict.sd,
         excluded=sum(math.isnan(effect) for effect in effects),
         diverged=sum(any(row.result.diverged for row in block.rows) for block in complete),
         p_supported=verdict.p_supported,
         p_refuted=verdict.p_refuted,
-        hedges_g=verdict.hedges_g,
-        superiority=verdict.superiority,
+        hedges_g=_triple(verdict.hedges_g),
+        superiority=_triple(verdict.superiority),
         seeds_needed=verdict.seeds_needed,
         reason=verdict.reason,
         notes=tuple(notes),
     )
 
 
-def _pooled(pooled: "statistics.Pooled | None", region: statistics.Region) -> PooledResult | None:
+def _triple(estimate: statistics.Estimate | None) -> tuple[float, float, float] | None:
+    return None if estimate is None else (estimate.value, estimate.low, estimate.high)
+
+
+def _pooled(pooled: statistics.Pooled | None, region: statistics.Region) -> PooledResult | None:
     if pooled is None:
         return None
     prediction = None

@@ -1,5 +1,6 @@
 """Cohorts: trials that share every looped level and setting are trained together."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -19,11 +20,8 @@ def cohorts(phenomenon: Phenomenon, trials: Sequence[Trial], *, size: int, devic
     packed = []
     for members in groups.values():
         pieces = math.ceil(len(members) / size)
-        length = math.ceil(len(members) / pieces)
-        packed += [
-            _cohort(phenomenon, looped, members[start : start + length], device)
-            for start in range(0, len(members), length)
-        ]
+        cuts = [len(members) * piece // pieces for piece in range(pieces + 1)]
+        packed += [_cohort(phenomenon, looped, members[a:b], device) for a, b in itertools.pairwise(cuts)]
     return packed
 
 

@@ -1,0 +1,193 @@
+"""The training loop against a plain nn.Module trained alone, and what packing must not change."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import nn
+
+from refute import architectures, datasets
+from refute.algorithms import SGD, Adam
+from refute.architectures import Network, Readout
+from refute.errors import ShapeError, UsageError
+from refute.instruments import accuracy, training_accuracy
+from refute.randomness import stream
+from refute.schedules import Staircase
+from refute.training import Run, train
+
+SEEDS = (3, 1, 4, 15)
+
+
+def digits(seeds: Sequence[int], *, flatten: bool = True, noise: float = 0.0) -> datasets.Data:
+    return datasets.load("digits", train=100, seeds=seeds, flatten=flatten, label_noise=noise)
+
+
+def small(name: str, data: datasets.Data, **options: object) -> Network:
+    return architectures.build(name, data.input_shape, data.classes, **options)
+
+
+def run(network: Network, data: datasets.Data, seeds: Sequence[int], **options: object) -> Run:
+    settings: dict[str, object] = {"learning_rate": 0.05, "steps": 12, "batch": 20}
+    return train(network, data, seeds=seeds, **{**settings, **options})  # type: ignore[arg-type]
+
+
+def plain_dense(weights: architectures.Weights, replica: int) -> nn.Sequential:
+    """The same initial weights in an ordinary nn.Sequential, in float64."""
+    layers: list[nn.Module] = []
+    names = [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+    for name in names:
+        kernel = weights[f"{name}.weight"][replica]
+        linear = nn.Linear(kernel.shape[1], kernel.shape[0]).double()
+        linear.weight.data.copy_(kernel)
+        linear.bias.data.copy_(weights[f"{name}.bias"][replica])
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "optimizer"),
+    [
+        (SGD(), lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=0.01)),
+        (SGD(momentum=0.9), lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01)),
+        (
+            SGD(momentum=0.9, nesterov=True),
+            lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
+        ),
+        (Adam(), lambda p: torch.optim.Adam(p, lr=0.05, weight_decay=0.01)),
+        (Adam(decoupled=True), lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.01)),
+    ],
+    ids=["sgd", "momentum", "nesterov", "adam", "adamw"],
+)
+def test_each_replica_is_a_plain_module_trained_alone(algorithm: object, optimizer: object) -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=2, width=16)
+    start = network.initialize(SEEDS)
+    trained = run(network, data, SEEDS, algorithm=algorithm, weight_decay=0.01, start=start, schedule=Staircase((0.5,)))
+    for replica, seed in enumerate(SEEDS):
+        module = plain_dense(start, replica)
+        steps = optimizer(module.parameters())  # type: ignore[operator]
+        base = steps.param_groups[0]["lr"]
+        for step in range(12):
+            epoch, batch = divmod(step, 5)
+            order = torch.randperm(100, generator=stream(seed, f"order-{epoch}"))[batch * 20 : batch * 20 + 20]
+            chosen = data.index[replica][order]
+            steps.param_groups[0]["lr"] = base * (0.1 if step >= 6 else 1.0)
+            loss = nn.functional.cross_entropy(module(data.inputs[chosen].double()), data.labels[replica][order])
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+        expected = torch.cat([p.detach().flatten() for p in module.parameters()])
+        # float32 against float64: rounding grows with the steps, by Adam's division most
+        assert torch.allclose(trained.end.flat[replica].double(), expected, atol=2e-4)
+
+
+def test_batch_norm_statistics_are_those_of_a_plain_module() -> None:
+    seeds = SEEDS[:2]
+    data = digits(seeds)
+    ours = small("mlp", data, depth=1, width=8, normalization="batch")
+    trained = run(ours, data, seeds)
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
+
+    theirs = Network.from_module(make, input_shape=(64,), outputs=10)
+    start = theirs.initialize(seeds)
+    own = run(ours, data, seeds).start
+    for name, source in {
+        "0.weight": "dense1.weight", "0.bias": "dense1.bias", "1.weight": "dense1.gamma", "1.bias": "dense1.beta",
+        "3.weight": "output.weight", "3.bias": "output.bias",
+    }.items():  # fmt: skip
+        start[name].copy_(own[source])
+    other = run(theirs, data, seeds, start=start)
+    assert torch.allclose(other.end["1.running_mean"], trained.end["dense1.running_mean"], atol=1e-4)
+    assert torch.allclose(other.end["1.running_var"], trained.end["dense1.running_variance"], atol=1e-4)
+    assert torch.allclose(
+        theirs.evaluate(other.end, data.test_inputs), ours.evaluate(trained.end, data.test_inputs), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", ["mlp", "residual-mlp", "vgg", "resnet"])
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+def test_a_replica_alone_equals_itself_in_a_cohort(name: str, normalization: str) -> None:
+    flatten = name.endswith("mlp")
+    together = digits(SEEDS, flatten=flatten, noise=0.2)
+    network = small(name, together, normalization=normalization)
+    cohort = run(network, together, SEEDS, learning_rate=0.01)
+    for replica, seed in enumerate(SEEDS[:2]):
+        alone_data = digits([seed], flatten=flatten, noise=0.2)
+        alone = run(network, alone_data, [seed], learning_rate=0.01)
+        assert torch.equal(alone.start.flat[0], cohort.start.flat[replica])
+        assert torch.equal(alone_data.labels[0], together.labels[replica])
+        assert torch.equal(alone_data.index[0], together.index[replica])
+        assert torch.allclose(alone.end.flat[0], cohort.end.flat[replica], atol=1e-4)
+
+
+def test_same_seed_same_answer_other_seed_other_answer() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=8)
+    first, again = run(network, data, SEEDS), run(network, data, SEEDS)
+    assert torch.equal(first.end.flat, again.end.flat)
+    other = run(network, digits((7, 8, 9, 10)), (7, 8, 9, 10))
+    assert not torch.allclose(first.end.flat, other.end.flat)
+
+
+def test_rates_are_vectors_over_replicas() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=8)
+    mixed = run(network, data, SEEDS, learning_rate=[0.0, 0.05, 0.1, 0.05], weight_decay=[0.0, 0.0, 0.0, 0.1])
+    assert torch.equal(mixed.start.flat[0], mixed.end.flat[0])
+    plain = run(network, data, SEEDS)
+    assert torch.allclose(mixed.end.flat[1], plain.end.flat[1], atol=1e-6)
+    assert not torch.allclose(mixed.end.flat[3], plain.end.flat[3], atol=1e-4)
+
+
+def test_a_diverged_replica_is_marked_and_leaves_the_others_alone() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=2, width=16)
+    mixed = run(network, data, SEEDS, learning_rate=[1e6, 0.05, 0.05, 0.05], steps=40)
+    assert mixed.diverged.tolist() == [True, False, False, False]
+    assert torch.isfinite(mixed.end.flat[1:]).all()
+
+
+def test_full_batch_gradient_descent_uses_every_example() -> None:
+    data = digits(SEEDS[:1])
+    network = small("linear", data, depth=1)
+    trained = run(network, data, SEEDS[:1], batch=None, steps=1, loss="squared")
+    x, y = data.inputs[data.index[0]].double(), nn.functional.one_hot(data.labels[0], 10).double()
+    kernel = trained.start["dense1.weight"][0].double()
+    gradient = (x @ kernel.T - y).T @ x / len(x)
+    assert torch.allclose(trained.end["dense1.weight"][0].double(), kernel - 0.05 * gradient, atol=1e-6)
+
+
+def test_snapshots_are_the_weights_on_the_way() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=8)
+    trained = run(network, data, SEEDS, snapshots=(0, 5, 12))
+    assert torch.equal(trained.snapshots[0].flat, trained.start.flat)
+    assert torch.equal(trained.snapshots[12].flat, trained.end.flat)
+    assert torch.equal(trained.snapshots[5].flat, run(network, data, SEEDS, steps=5).end.flat)
+    assert trained.losses.shape == (4, 12)
+
+
+def test_lazy_readout_starts_at_zero_and_learns() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=2, width=64)
+    start = network.initialize(SEEDS)
+    readout = Readout(torch.full((4,), 100.0), start)
+    trained = run(network, data, SEEDS, readout=readout, start=start, learning_rate=0.05 / 1e4, steps=100)
+    assert torch.allclose(trained.losses[:, 0], torch.full((4,), 2.302585), atol=1e-4)
+    assert (training_accuracy(network, trained.end, data, readout=readout) > 0.8).all()
+    moved = (trained.end.flat - trained.start.flat).norm() / trained.start.flat.norm()
+    assert moved < 0.05
+    assert (accuracy(network, trained.end, data.test_inputs, data.test_labels, readout=readout) > 0.6).all()
+
+
+def test_wrong_vectors_and_snapshots_are_refused() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=8)
+    with pytest.raises(ShapeError, match=r"learning_rate must be a number or 4 numbers.*\(3,\) came"):
+        run(network, data, SEEDS, learning_rate=[0.1, 0.1, 0.1])
+    with pytest.raises(ShapeError, match="data are for 4 replicas, 2 seeds came"):
+        run(network, data, SEEDS[:2])
+    with pytest.raises(UsageError, match=r"between 0 and 12 steps, \[13\] came"):
+        run(network, data, SEEDS, snapshots=(13,))
