@@ -1,8 +1,7 @@
 """Definitions that contradict themselves fail when they are made, and say where."""
 
-from conftest import make_phenomenon
-
 import pytest
+from conftest import make_phenomenon
 
 from refute.core import (
     Bound,

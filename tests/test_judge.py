@@ -4,9 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from conftest import make_phenomenon
-
 import pytest
+from conftest import make_phenomenon
 
 from refute.core import (
     Arm,
@@ -76,6 +75,7 @@ def plain(trial: Trial) -> dict[str, float]:
     return {"height": shift * (1 + trial.block / 10), "fit": 1.0 if shift < 4 else 0.5, "score": -abs(shift - 2)}
 
 
+GOOD_FIT = (Condition("fit", at_least=0.9),)
 BLOCKS = [1 + block / 10 for block in range(6)]
 
 
@@ -85,13 +85,17 @@ BLOCKS = [1 + block / 10 for block in range(6)]
         (difference("height", "shift", 1.0, 3.0), {}, [2 * b for b in BLOCKS]),
         (log_ratio("height", "shift", 1.0, 4.0), {}, [math.log(4)] * 6),
         (Value("height"), {"among": {"shift": (2.0,)}}, [2 * b for b in BLOCKS]),
-        (Value("height"), {"among": {"shift": (4.0,)}, "where": (Condition("fit", at_least=0.9),)}, [math.nan] * 6),
+        (Value("height"), {"among": {"shift": (4.0,)}, "where": GOOD_FIT}, [math.nan] * 6),
         (RankCorrelation("shift", "height", ("shift",)), {}, [1.0] * 6),
-        (RankCorrelation("shift", "score", ("shift",), "kendall"), {"keep": (Condition("fit", at_least=0.9),)}, [math.nan] * 6),
-        (RankCorrelation("shift", "height", ("shift",), minimum=3), {"keep": (Condition("fit", at_least=0.9),)}, [1.0] * 6),
+        (RankCorrelation("shift", "score", ("shift",), "kendall"), {"keep": GOOD_FIT}, [math.nan] * 6),
+        (RankCorrelation("shift", "height", ("shift",), minimum=3), {"keep": GOOD_FIT}, [1.0] * 6),
         (Slope("shift", "height", ("shift",)), {}, BLOCKS),
         (Slope("shift", "height", ("shift",), log=True), {}, [1.0] * 6),
-        (Share(Condition("height", at_least=2.6)), {"among": {"shift": (2.0,)}, "holds": at_least(0.3, reason="r")}, [0, 0, 0, 1, 1, 1]),
+        (
+            Share(Condition("height", at_least=2.6)),
+            {"among": {"shift": (2.0,)}, "holds": at_least(0.3, reason="r")},
+            [0, 0, 0, 1, 1, 1],
+        ),
         (
             Contrast("height", ((1.0, Arm(pick=Pick("score", "highest", ("shift",)))), (-1.0, Arm({"shift": 1.0})))),
             {},
@@ -99,7 +103,7 @@ BLOCKS = [1 + block / 10 for block in range(6)]
         ),
         (
             Contrast("height", ((1.0, Arm(pick=Pick("height", "highest", ("shift",)))), (-1.0, Arm({"shift": 1.0})))),
-            {"keep": (Condition("fit", at_least=0.9),)},
+            {"keep": GOOD_FIT},
             [2 * b for b in BLOCKS],
         ),
     ],

@@ -174,7 +174,8 @@ def _effect(claim: Claim, block: Block, chosen: Mapping[int, CellKey]) -> float:
     used = _used(claim.effect, [row for row in block.rows if _kept(claim, row)], chosen)
     if not used or not all(_valid(claim, row) for row in used):
         return math.nan
-    return _number(claim.effect, used)
+    number = _number(claim.effect, used)
+    return number if math.isfinite(number) else math.nan
 
 
 def _used(effect: Effect, rows: Sequence[Row], chosen: Mapping[int, CellKey]) -> Sequence[Row]:

@@ -5,10 +5,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from conftest import make_phenomenon, noisy_trial
-
 import pytest
 import torch
+from conftest import make_phenomenon, noisy_trial
 
 from refute.core import Cohort, Phenomenon
 from refute.engine import cohorts, execute, plan

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from conftest import make_phenomenon, noisy_trial
-
 import pytest
 import torch
+from conftest import make_phenomenon, noisy_trial
 
 from refute.core import Cohort, Phenomenon, Quantity
 from refute.engine import cohorts, measure, plan

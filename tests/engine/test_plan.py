@@ -1,8 +1,7 @@
 """From a protocol to trials and cohorts."""
 
-from conftest import make_phenomenon
-
 import pytest
+from conftest import make_phenomenon
 
 from refute.core import Grid, Phenomenon, Protocol
 from refute.engine import cohorts, plan

@@ -1,0 +1,1 @@
+"""Phenomena: one file per catalogue entry and nothing else."""
