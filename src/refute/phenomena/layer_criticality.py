@@ -347,7 +347,7 @@ PHENOMENON = Phenomenon(
                     seeds=3,
                 ),
             ),
-            settings={**SETTINGS, "steps": 10, "test": 100},
+            settings={**SETTINGS, "steps": 100, "test": 200},
         ),
         "small": Protocol(
             grids=(

@@ -1,0 +1,151 @@
+"""Document -> lines for a terminal, 80 columns and more, readable without colour."""
+
+import textwrap
+from collections.abc import Mapping
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from refute.core import Outcome, VerdictWord
+from refute.report import words
+from refute.report.blocks import Cell, ClaimSection, Document
+from refute.report.document import document
+
+STYLES: Mapping[VerdictWord, str] = {
+    "supported": "bold cyan",
+    "refuted": "bold red",
+    "limited": "bold magenta",
+    "inconclusive": "bold yellow",
+    "untested": "dim",
+}
+NARROWEST, WIDEST = 40, 110
+MOST_CELLS = 12
+"""Cells listed per claim; more are counted, those that differ from the rest first."""
+INDENT = 5
+LABEL_WIDTH = 28
+
+
+def render_terminal(outcome: Outcome | Document, console: Console) -> None:
+    """Print the verdicts: per claim the word with its symbol, the effect with its interval, and the cells."""
+    made = outcome if isinstance(outcome, Document) else document(outcome)
+    for line in _lines(made, _width(console.width), symbols_for(console)):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def plain_lines(outcome: Outcome | Document, *, width: int = 80, ascii_only: bool = False) -> list[str]:
+    """What `render_terminal` prints, as lines of text without colour.
+
+    Args:
+        outcome: an outcome, or the document already made from it.
+        width: columns to wrap at.
+        ascii_only: symbols for terminals without Unicode.
+    """
+    made = outcome if isinstance(outcome, Document) else document(outcome)
+    return [line.plain for line in _lines(made, _width(width), words.ASCII_SYMBOLS if ascii_only else words.SYMBOLS)]
+
+
+def symbols_for(console: Console) -> Mapping[VerdictWord, str]:
+    """Symbols that the console's encoding has."""
+    return words.ASCII_SYMBOLS if console.options.ascii_only else words.SYMBOLS
+
+
+def _width(width: int) -> int:
+    return min(max(width, NARROWEST), WIDEST)
+
+
+def _lines(made: Document, width: int, symbols: Mapping[VerdictWord, str]) -> list[Text]:
+    lines = [
+        Text(""),
+        Text.assemble((made.title, "bold"), f"  ({made.name}, version {made.version}, scale {made.scale})"),
+        *_wrapped(made.statement, width, 0),
+        *_wrapped(f"{made.source.authors} ({made.source.year}). {made.source.title}", width, 0, style="dim"),
+    ]
+    if made.empty:
+        lines += [Text(""), *_wrapped(f"Nothing has been run yet. Run it with: {made.reproduce}", width, 0)]
+    for claim in made.claims:
+        lines += _claim(claim, width, symbols)
+    return [*lines, *_footer(made, width)]
+
+
+def _claim(claim: ClaimSection, width: int, symbols: Mapping[VerdictWord, str]) -> list[Text]:
+    tags = "".join([" (headline)" if claim.headline else "", " (control)" if claim.control else ""])
+    style = STYLES[claim.verdict]
+    lines = [
+        Text(""),
+        Text.assemble((f"{symbols[claim.verdict]} {claim.verdict.upper()}", style), f"  {claim.id}{tags}"),
+        *_wrapped(claim.statement, width, 2),
+        *_wrapped(claim.sentence, width, 2, style="dim"),
+        *_wrapped(_found(claim), width, 2),
+    ]
+    reasons = {cell.reason for cell in claim.cells if cell.estimate == words.NOTHING}
+    if claim.cells and claim.summary == words.NOTHING and len(reasons) == 1:
+        return lines + _wrapped(f"{claim.counts}: {reasons.pop()}", width, INDENT, style="dim")
+    listed, left = _listed(claim)
+    label_width = min(LABEL_WIDTH, max((cell_len(cell.label) for cell in listed), default=0))
+    for cell in listed:
+        lines += _cell(cell, claim, label_width, width, symbols)
+    if left:
+        lines += _wrapped(f"... and {left} more ({claim.counts}); the page shows every one", width, INDENT, style="dim")
+    return lines
+
+
+def _found(claim: ClaimSection) -> str:
+    """The claim's region and what was found, with the effect that is meant."""
+    text = f"Claimed {claim.region}"
+    if claim.pooled is not None:
+        text += f", found {claim.summary} (mean over cells, 95 %)"
+    elif claim.summary != words.NOTHING:
+        text += f", found {claim.summary}"
+    if claim.pooled is not None and claim.pooled.prediction_interval:
+        text += f", a new cell {claim.pooled.prediction_interval} (about 90 %)"
+    return f"{text}: {claim.effect_label}"
+
+
+def _listed(claim: ClaimSection) -> tuple[list[Cell], int]:
+    """The cells to print and how many are left out; cells with the rarer verdicts come first when there are many."""
+    if len(claim.cells) <= MOST_CELLS:
+        return list(claim.cells), 0
+    rarity = {cell.verdict: sum(other.verdict == cell.verdict for other in claim.cells) for cell in claim.cells}
+    ranked = sorted(claim.cells, key=lambda cell: rarity[cell.verdict])
+    return ranked[:MOST_CELLS], len(claim.cells) - MOST_CELLS
+
+
+def _cell(
+    cell: Cell, claim: ClaimSection, label_width: int, width: int, symbols: Mapping[VerdictWord, str]
+) -> list[Text]:
+    found = cell.estimate if cell.interval == words.NOTHING else f"{cell.estimate} {cell.interval}"
+    confidence = "" if claim.confidence or cell.interval == words.NOTHING else f" ({cell.confidence})"
+    rest = f"{found}{confidence}  {cell.seeds}"
+    head = f"   {symbols[cell.verdict]} "
+    label = cell.label + " " * max(0, label_width - cell_len(cell.label))
+    if cell_len(label) > label_width or INDENT + label_width + 2 + cell_len(rest) > width:
+        lines = _wrapped(cell.label, width, INDENT)
+        lines[0] = Text.assemble((head, STYLES[cell.verdict]), lines[0].plain.lstrip())
+        lines += _wrapped(rest, width, INDENT + 2)
+    else:
+        lines = [Text.assemble((head, STYLES[cell.verdict]), f"{label}  {rest}")]
+    if cell.verdict in ("inconclusive", "untested") and cell.reason:
+        needed = f"; {cell.seeds_needed} seeds needed" if cell.seeds_needed != words.NOTHING else ""
+        lines += _wrapped(cell.reason + needed, width, INDENT + 2, style="dim")
+    return lines
+
+
+def _footer(made: Document, width: int) -> list[Text]:
+    trials = made.trials
+    confidences = {claim.confidence for claim in made.claims if claim.cells}
+    interval = f"Intervals of cells: {confidences.pop()}. " if len(confidences) == 1 and "" not in confidences else ""
+    text = (
+        f"{trials.stored} of {trials.planned} trials: {trials.run} run now, {trials.cached} from the lab, "
+        f"{trials.diverged} diverged; {trials.core_seconds} of core time."
+    )
+    return [
+        Text(""),
+        *_wrapped(made.summary + ".", width, 0, style="bold"),
+        *_wrapped(interval + text, width, 0, style="dim"),
+    ]
+
+
+def _wrapped(text: str, width: int, indent: int, *, style: str = "") -> list[Text]:
+    pieces = textwrap.wrap(text, width - indent, break_on_hyphens=False) if text else []
+    return [Text(" " * indent + piece, style=style) for piece in pieces]

@@ -1,0 +1,175 @@
+"""The command line as a new user meets it: verbs, wrong input, interruptions, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
+DIGITS = ("--scale", "smoke", "--only", "architecture=fc-4", "--only", "width=primary")
+
+
+def refute(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "refute.cli", *arguments],
+        cwd=cwd,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one small run has been made."""
+    folder = tmp_path_factory.mktemp("cli")
+    done = refute("run", "layer-criticality", *DIGITS, "--workers", "1", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "first.json").write_text(done.stdout)
+    return folder
+
+
+def test_help_and_version_are_quick_and_have_examples(tmp_path: Path) -> None:
+    answer = refute("--help", cwd=tmp_path)
+    assert answer.returncode == 0
+    for verb in ("list", "show", "run", "verdict", "report", "data"):
+        assert verb in answer.stdout
+    assert "refute run layer-criticality" in answer.stdout
+    assert "Examples:" in refute("run", "--help", cwd=tmp_path).stdout
+    assert refute("--version", cwd=tmp_path).stdout == "refute 0.1.0\n"
+
+
+def test_heavy_libraries_wait(tmp_path: Path) -> None:
+    code = "import sys, refute.cli; print({'torch', 'matplotlib', 'scipy', 'duckdb'} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert answer.stdout == "set()\n"
+
+
+def test_json_has_the_promised_shape_and_nothing_else(lab: Path) -> None:
+    document = json.loads((lab / "first.json").read_text())
+    assert document["phenomenon"] == "layer-criticality"
+    assert document["scale"] == "smoke"
+    assert document["trials"].keys() >= {"planned", "run", "cached", "diverged"}
+    assert document["trials"]["run"] == document["trials"]["planned"] > 0
+    assert document["seconds"] > 0
+    for claim in document["claims"]:
+        assert claim.keys() >= {"id", "statement", "verdict", "bound", "cells"}
+        for cell in claim["cells"]:
+            assert cell.keys() >= {"levels", "blocks", "effect", "low", "high", "verdict", "excluded"}
+
+
+def test_the_second_run_computes_nothing_and_says_the_same(lab: Path) -> None:
+    again = refute("run", "layer-criticality", *DIGITS, "--json", cwd=lab)
+    first, second = json.loads((lab / "first.json").read_text()), json.loads(again.stdout)
+    assert second["trials"]["run"] == 0
+    assert second["claims"] == first["claims"]
+
+
+def test_verdict_and_report_train_nothing(lab: Path) -> None:
+    verdict = refute("verdict", "layer-criticality", *DIGITS, cwd=lab)
+    assert verdict.returncode == 0, verdict.stderr
+    assert "C1" in verdict.stdout
+    report = refute("report", "layer-criticality", *DIGITS, "--html", "page.html", "--evidence", "kept", cwd=lab)
+    assert report.returncode == 0, report.stderr
+    assert "<html" in (lab / "page.html").read_text()
+    assert json.loads((lab / "kept" / "record.json").read_text())["phenomenon"] == "layer-criticality"
+
+
+def test_list_show_and_data(tmp_path: Path) -> None:
+    assert "layer-criticality" in refute("list", cwd=tmp_path).stdout
+    assert json.loads(refute("list", "--json", cwd=tmp_path).stdout)["phenomena"]
+    shown = refute("show", "layer-criticality", cwd=tmp_path).stdout
+    assert "C5-lazy" in shown
+    assert "1902.01996" in shown
+    data = refute("data", cwd=tmp_path).stdout
+    assert "digits" in data
+    assert "cifar10" in data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "layer-critcality"), "did you mean 'layer-criticality'"),
+        (("run", "layer-criticality", "--scale", "smal"), "did you mean 'small'"),
+        (("run", "layer-criticality", "--seeds", "1"), "1 seed can't be judged"),
+        (("run", "layer-criticality", "--only", "dataset=minst"), "did you mean 'mnist'"),
+        (("run", "layer-criticality", "--only", "datset=mnist"), "did you mean 'dataset'"),
+        (("run", "layer-criticality", "--only", "mnist"), "--only takes factor=level"),
+        (("run", "layer-criticality", "--device", "cuda:9"), "--device cpu"),
+        (("run", "layer-criticality", "--data", "mnist"), "--data takes NAME=PATH"),
+        (("run", "layer-criticality", "--data", "minst=/tmp"), "did you mean 'mnist'"),
+        (("run", "layer-criticality", "--data", "mnist=/no/such/place"), "/no/such/place"),
+        (("verdict", "layer-criticality"), "there is no lab"),
+        (("verdict", "nothing"), "there is no phenomenon 'nothing'"),
+        (("data", "fetch", "cifar"), "did you mean 'cifar10'"),
+        (("run",), "Missing argument"),
+        (("fly",), "No such command"),
+    ],
+)
+def test_wrong_use_gets_one_sentence_and_exit_code_2(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    answer = refute(*arguments, cwd=tmp_path)
+    assert answer.returncode == 2, answer.stderr
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_a_lab_that_is_a_file_gets_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "lab").write_text("not a folder")
+    answer = refute("run", "layer-criticality", *DIGITS, cwd=tmp_path)
+    assert answer.returncode == 1, answer.stderr
+    assert "lab" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert (tmp_path / "lab").read_text() == "not a folder"
+
+
+def test_a_damaged_file_is_set_aside_and_its_trials_run_again(lab: Path, tmp_path: Path) -> None:
+    source = sorted((lab / "lab" / "trials").rglob("*.parquet"))
+    target = tmp_path / "lab" / "trials" / "layer-criticality"
+    target.mkdir(parents=True)
+    for path in source:
+        (target / path.name).write_bytes(path.read_bytes())
+    damaged = sorted(target.glob("*.parquet"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    answer = refute("run", "layer-criticality", *DIGITS, "--workers", "1", "--json", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert damaged.name in answer.stderr
+    document = json.loads(answer.stdout)
+    assert document["trials"]["run"] > 0
+    assert document["claims"] == json.loads((lab / "first.json").read_text())["claims"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_goes_on_where_it_was(lab: Path, tmp_path: Path, how: signal.Signals) -> None:
+    arguments = ["run", "layer-criticality", "--scale", "smoke", "--workers", "1", "--only", "regime=standard"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "refute.cli", *arguments],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    trials = tmp_path / "lab" / "trials"
+    deadline = time.monotonic() + 60
+    while not list(trials.rglob("*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    kept = len(list(trials.rglob("*.parquet")))
+    assert kept > 0
+    if how is signal.SIGINT:
+        assert process.returncode == 1
+        assert "every finished cohort is kept. Go on with: refute run" in errors
+        assert "Traceback" not in errors
+    resumed = json.loads(refute(*arguments, "--json", cwd=tmp_path).stdout)
+    assert resumed["trials"]["cached"] > 0
+    untouched = json.loads(refute(*arguments, "--json", cwd=lab).stdout)
+    assert resumed["claims"] == untouched["claims"]
