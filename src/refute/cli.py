@@ -309,6 +309,8 @@ def _use_local(options: list[str] | None) -> None:
         name, equals, path = option.partition("=")
         if not equals or not path:
             raise UsageError(f"--data takes NAME=PATH, for example mnist=/data/mnist; '{option}' came")
+        if not Path(path).exists():
+            raise UsageError(f"--data {name}: there is nothing at {path}; expected a folder or an archive")
         datasets.use_local(name, Path(path))
 
 
@@ -322,19 +324,24 @@ def _check_device(device: str) -> None:
         raise UsageError(f"device '{device}' can't be used here: {first}; use --device cpu") from error
 
 
-def _terminated(signum: int, frame: object) -> None:  # noqa: ARG001
-    raise KeyboardInterrupt
+class _Stopped(BaseException):
+    """Ctrl-C or a request to terminate; not KeyboardInterrupt, which typer would answer itself."""
+
+
+def _stop(signum: int, frame: object) -> None:
+    raise _Stopped
 
 
 def main() -> None:
     """Entry point: every error is one sentence and an exit code (2 wrong use, 1 failure), never a traceback."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except RefuteError as error:
         typer.echo(f"refute: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except _Stopped:
         again = " ".join(["refute", *sys.argv[1:]])
         typer.echo(f"\nrefute: stopped; every finished cohort is kept. Go on with: {again}", err=True)
         sys.exit(INTERRUPTED)

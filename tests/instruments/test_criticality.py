@@ -25,7 +25,7 @@ def test_reset_accuracy_is_that_of_a_net_with_one_layer_exchanged() -> None:
                 source = start if name == unit else end
                 x = x @ source[f"{name}.weight"][replica].T + source[f"{name}.bias"][replica]
                 x = torch.relu(x) if name != "output" else x
-            assert found[replica, layer] == (x.argmax(dim=1) == LABELS).float().mean()
+            assert found[replica, layer] == (x.argmax(dim=1) == LABELS).double().mean()
 
 
 def test_resetting_to_itself_changes_nothing_and_resetting_all_gives_the_donor() -> None:

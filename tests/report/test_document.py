@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from refute.core import Lines, Outcome, Verdict
+from refute.core import CellResult, Lines, Outcome, Verdict
 from refute.report import document, words
-from refute.report.blocks import LinePanel, MapPanel, ScatterPanel
+from refute.report.blocks import ClaimSection, LinePanel, MapPanel, ScatterPanel
 from refute.report.claims import claim_section, effect_range
 from refute.report.figures import figure_block
 
@@ -36,12 +36,37 @@ def test_a_cell_says_how_many_seeds_are_valid_and_what_is_needed(run: Outcome) -
     assert inconclusive.beyond.endswith("of 9")
 
 
+def test_summary_speaks_of_tested_cells_only() -> None:
+    tested = cell({"dataset": "digits", "width": 128}, "supported", 25.0, 2.0)
+    failed = cell({"dataset": "mnist", "width": "primary"}, "untested", 90.0, 2.0)
+    alone = replace(tested, low=math.nan, high=math.nan)
+
+    def section(*cells: CellResult) -> ClaimSection:
+        return claim_section(PHENOMENON, Verdict(claim=CLAIMS[1], verdict="supported", sentence="", cells=cells))
+
+    assert section(tested, failed).summary == "25.0 [23.0, 27.2]"
+    assert section(alone).summary == "25"
+    assert section(failed).summary == words.NOTHING
+    assert [c.label for c in section(tested, failed).cells] == ["digits, width 128", "mnist, width primary"]
+
+
 def test_printed_intervals_stay_inside_the_range_of_the_effect() -> None:
     wide = cell({"dataset": "digits"}, "inconclusive", 0.8, 3.0)
     section = claim_section(PHENOMENON, Verdict(claim=CLAIMS[2], verdict="inconclusive", sentence="", cells=(wide,)))
     assert (section.cells[0].low, section.cells[0].high) == (-1.0, 1.0)
     assert effect_range(PHENOMENON, CLAIMS[1]) == (-200.0, 200.0)
     assert effect_range(PHENOMENON, CLAIMS[5]) == (-math.inf, math.inf)
+
+
+def test_the_command_to_reproduce_names_the_restrictions(run: Outcome) -> None:
+    kept = tuple(one for one in run.trials if one.levels["dataset"] != "mnist" and one.block < 3)
+    assert document(replace(run, trials=kept)).reproduce == (
+        "refute run layers-made-up --scale small --seeds 3 --only dataset=digits,fashion-mnist"
+    )
+    pilot = tuple(replace(one, block=one.block + 1000) for one in run.trials)
+    assert document(replace(run, trials=pilot)).reproduce == (
+        "refute run layers-made-up --scale small --first-seed 1000"
+    )
 
 
 def test_nothing_run_gives_no_figure_and_says_how_to_run() -> None:

@@ -56,10 +56,15 @@ def test_messages_are_printed_at_once() -> None:
 
 def test_last_state_is_printed_when_the_run_breaks() -> None:
     file = io.StringIO()
-    with pytest.raises(KeyboardInterrupt), watch(Console(file=file, width=80)) as tell:
-        tell(progress(1))
-        tell(progress(2))
-        raise KeyboardInterrupt
+
+    def broken_run() -> None:
+        with watch(Console(file=file, width=80)) as tell:
+            tell(progress(1))
+            tell(progress(2))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_run()
     assert "cohort 2 of 10" in file.getvalue()
 
 

@@ -63,6 +63,7 @@ def test_many_cells_are_counted_and_the_odd_ones_come_first(run: Outcome) -> Non
 
 
 def test_nothing_run_says_how_to_run() -> None:
-    assert "Nothing has been run yet. Run it with: refute run layers-made-up" in " ".join(
-        "\n".join(plain_lines(nothing_run())).split()
+    lines = plain_lines(nothing_run())
+    assert (
+        lines[lines.index("Nothing has been run yet. Run it with:") + 1] == "  refute run layers-made-up --scale small"
     )

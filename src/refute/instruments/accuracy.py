@@ -25,13 +25,13 @@ def accuracy(
     outputs = network.evaluate(weights, inputs)
     if readout is not None:
         outputs = readout.of(network, outputs, inputs)
-    return (outputs.argmax(dim=-1) == labels).float().mean(dim=-1)
+    return (outputs.argmax(dim=-1) == labels).double().mean(dim=-1)
 
 
 def training_accuracy(network: Network, weights: Weights, data: Data, *, readout: Readout | None = None) -> Tensor:
     """Accuracy of every replica on its own training subset and (possibly noisy) labels, in [0, 1], shape (replica,)."""
     replicas, examples = data.index.shape
-    correct = torch.zeros(replicas, device=data.inputs.device)
+    correct = torch.zeros(replicas, dtype=torch.float64, device=data.inputs.device)
     for positions in torch.split(torch.arange(examples, device=data.inputs.device), EVALUATION_BATCH):
         inputs, labels = data.batch(positions.expand(replicas, -1))
         outputs = network.evaluate(weights, inputs)

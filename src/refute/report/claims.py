@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Collection
 
 from refute import core
 from refute.core import CellResult, Claim, Contrast, Phenomenon, RankCorrelation, Share, Slope, Value, Verdict
@@ -13,7 +14,8 @@ def claim_section(phenomenon: Phenomenon, verdict: Verdict) -> ClaimSection:
     """One claim of the document."""
     claim = verdict.claim
     low, high = effect_range(phenomenon, claim)
-    cells = tuple(_cell(claim, cell, low, high) for cell in verdict.cells)
+    named = {name for cell in verdict.cells for name, level in cell.levels.items() if not isinstance(level, str)}
+    cells = tuple(_cell(claim, cell, low, high, named) for cell in verdict.cells)
     pooled = _pooled(verdict.pooled, claim, low, high) if verdict.pooled else None
     confidences = {cell.confidence for cell in cells} - {words.NOTHING}
     return ClaimSection(
@@ -73,11 +75,11 @@ def effect_label(phenomenon: Phenomenon, claim: Claim) -> str:
             return words.name_in_words(quantity) + (f", {unit}" if unit else "")
 
 
-def _cell(claim: Claim, cell: CellResult, lowest: float, highest: float) -> Cell:
+def _cell(claim: Claim, cell: CellResult, lowest: float, highest: float, named: Collection[str]) -> Cell:
     low, high = _clip(cell.low, lowest, highest), _clip(cell.high, lowest, highest)
     valid = sum(not math.isnan(effect) for effect in cell.effects)
     return Cell(
-        label=words.levels(cell.levels),
+        label=words.levels(cell.levels, named=named),
         levels={name: words.level(value) for name, value in cell.levels.items()},
         verdict=cell.verdict,
         effect=cell.effect,
@@ -170,16 +172,16 @@ def _pooled(pooled: core.PooledResult, claim: Claim, lowest: float, highest: flo
 
 
 def _summary(cells: tuple[Cell, ...], pooled: Pooled | None) -> str:
-    """Pooled mean, or the only cell, or the span of the cells' effects."""
+    """Pooled mean, or the only tested cell, or the span of the tested cells' effects."""
     if pooled is not None:
         return f"{pooled.estimate} {pooled.interval}"
-    measured = [cell for cell in cells if math.isfinite(cell.effect)]
-    if len(measured) == 1:
-        return f"{measured[0].estimate} {measured[0].interval}"
-    if not measured:
+    tested = [cell for cell in cells if cell.verdict != "untested" and math.isfinite(cell.effect)]
+    if not tested:
         return words.NOTHING
-    low, high = min(measured, key=lambda cell: cell.effect), max(measured, key=lambda cell: cell.effect)
-    return low.estimate if low.estimate == high.estimate else f"{low.estimate} to {high.estimate}"
+    low, high = min(tested, key=lambda cell: cell.effect), max(tested, key=lambda cell: cell.effect)
+    if len(tested) > 1:
+        return low.estimate if low.estimate == high.estimate else f"{low.estimate} to {high.estimate}"
+    return low.estimate if low.interval == words.NOTHING else f"{low.estimate} {low.interval}"
 
 
 def _counts(verdict: Verdict) -> str:

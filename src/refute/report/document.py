@@ -9,6 +9,7 @@ from refute.report import words
 from refute.report.blocks import ClaimSection, Document, Link, SourceBlock, Table, TrialCounts
 from refute.report.claims import claim_section
 from refute.report.figures import figure_block, renumbered
+from refute.report.reproducing import reproduce
 
 SPOT_CHECK_KEYS = 3
 """Keys of single trials printed beside the key of them all."""
@@ -49,7 +50,7 @@ def document(outcome: Outcome) -> Document:
         trials=_trials(outcome),
         provenance=tuple(_provenance(made) for made in outcome.provenance),
         keys=_keys(outcome),
-        reproduce=f"refute run {phenomenon.name} --scale {outcome.scale}",
+        reproduce=reproduce(outcome),
         legend=Table(
             columns=("verdict", "meaning"),
             rows=tuple((word, words.MEANINGS[word]) for word in words.VERDICTS),

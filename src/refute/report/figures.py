@@ -59,8 +59,9 @@ def _panels(rows: Rows, factors: Sequence[str]) -> dict[str, Rows]:
         {tuple(trial.levels[name] for name in factors) for trial, _ in rows},
         key=lambda key: [orders[name](value) for name, value in zip(factors, key, strict=True)],
     )
+    named = {name for key in keys for name, level in zip(factors, key, strict=True) if not isinstance(level, str)}
     return {
-        words.levels(dict(zip(factors, key, strict=True))) if factors else "": [
+        words.levels(dict(zip(factors, key, strict=True)), named=named) if factors else "": [
             row for row in rows if tuple(row[0].levels[name] for name in factors) == key
         ]
         for key in keys

@@ -12,6 +12,7 @@ from rich.text import Text
 from refute.core import Phenomenon
 from refute.report import words
 from refute.report.claims import effect_label
+from refute.report.terminal import say
 
 MEGABYTE = 1e6
 
@@ -39,8 +40,8 @@ def render_catalogue(phenomena: Sequence[Phenomenon], console: Console) -> None:
         scales = ", ".join(phenomenon.protocols)
         claims = len(phenomenon.claims)
         tail = f"  {claims} claim{'s' if claims != 1 else ''}; scales {scales}"
-        console.print(Text.assemble((phenomenon.name, "bold"), (tail, "dim")), soft_wrap=True)
-        _say(console, phenomenon.statement, indent=2)
+        say(Text.assemble((phenomenon.name, "bold"), (tail, "dim")), console)
+        _say(console, phenomenon.statement, indent=2, hanging=False)
 
 
 def catalogue_json(phenomena: Sequence[Phenomenon]) -> dict[str, Any]:
@@ -69,14 +70,14 @@ def catalogue_json(phenomena: Sequence[Phenomenon]) -> dict[str, Any]:
 def render_definition(phenomenon: Phenomenon, console: Console) -> None:
     """Print what a phenomenon states: claims with bounds and reasons, quantities, factors, protocols, source."""
     source = phenomenon.source
-    console.print(Text(words.title(phenomenon.name), style="bold"))
+    say(Text(words.title(phenomenon.name), style="bold"), console)
     _say(console, phenomenon.statement)
     _say(console, f"{source.authors} ({source.year}). {source.title}. {source.venue}".rstrip(". ") + ".", style="dim")
     for claim in phenomenon.claims:
         tags = "".join([", headline" if claim.headline else "", ", control" if claim.control else ""])
         console.print()
-        console.print(Text(f"{claim.id}{tags}", style="bold"))
-        _say(console, claim.statement, indent=2)
+        say(Text(f"{claim.id}{tags}", style="bold"), console)
+        _say(console, claim.statement, indent=2, hanging=False)
         _say(console, f"Effect: {effect_label(phenomenon, claim)}", indent=2)
         _say(console, f"Precisely: {claim.in_words()}", indent=2)
         if claim.paper:
@@ -133,10 +134,10 @@ def datasets_json(found: Sequence[DataStatus]) -> dict[str, Any]:
 
 def _section(console: Console, heading: str) -> None:
     console.print()
-    console.print(Text(heading, style="bold"))
+    say(Text(heading, style="bold"), console)
 
 
-def _say(console: Console, text: str, *, indent: int = 0, style: str = "") -> None:
+def _say(console: Console, text: str, *, indent: int = 0, style: str = "", hanging: bool = True) -> None:
     width = max(40, min(console.width, 110)) - indent
-    for line in textwrap.wrap(text, width, subsequent_indent="  " if indent else ""):
-        console.print(Text(" " * indent + line, style=style), soft_wrap=True)
+    for line in textwrap.wrap(text, width, subsequent_indent="  " if indent and hanging else ""):
+        say(Text(" " * indent + line, style=style), console)

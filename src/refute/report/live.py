@@ -14,12 +14,14 @@ from rich.text import Text
 from refute.core import Progress
 from refute.report import words
 from refute.report.claims import claim_section
-from refute.report.terminal import STYLES, symbols_for
+from refute.report.terminal import STYLES, say, symbols_for
 
 PLAIN_EVERY_SECONDS = 5.0
 """Pause between plain lines: a log should not drown in them."""
 REFRESH_PER_SECOND = 4
 BAR_WIDTH = 24
+WIDEST_COLUMN = 24
+"""Only the last column of the live table gives way in a narrow terminal."""
 
 
 @contextlib.contextmanager
@@ -48,7 +50,7 @@ class _Moment:
 
     def tell(self, progress: Progress) -> None:
         if progress.message:
-            self.console.print(progress.message, highlight=False, markup=False)
+            say(progress.message, self.console)
         self.progress, self.told_at = progress, time.monotonic()
 
     def __rich__(self) -> RenderableType:
@@ -63,7 +65,7 @@ def _live(console: Console) -> Iterator[Callable[[Progress], None]]:
     with Live(moment, console=console, refresh_per_second=REFRESH_PER_SECOND, transient=True):
         yield moment.tell
     if moment.progress is not None:
-        console.print(status_line(moment.progress), highlight=False, markup=False)
+        say(status_line(moment.progress), console)
 
 
 @contextlib.contextmanager
@@ -74,17 +76,17 @@ def _plain(console: Console, every: float) -> Iterator[Callable[[Progress], None
     def tell(progress: Progress) -> None:
         nonlocal printed_at, waiting
         if progress.message:
-            console.print(progress.message, highlight=False, markup=False, soft_wrap=True)
+            say(progress.message, console)
         waiting = progress
         if time.monotonic() - printed_at >= every:
-            console.print(status_line(progress), highlight=False, markup=False, soft_wrap=True)
+            say(status_line(progress), console)
             printed_at, waiting = time.monotonic(), None
 
     try:
         yield tell
     finally:
         if waiting is not None:
-            console.print(status_line(waiting), highlight=False, markup=False, soft_wrap=True)
+            say(status_line(waiting), console)
 
 
 def status_line(progress: Progress) -> str:
@@ -122,12 +124,17 @@ def _table(progress: Progress, since: float, console: Console) -> RenderableType
     )
     if not progress.verdicts:
         return Group(head, Text(_pace(progress, since), style="dim"))
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for name in ("claim", "so far", "effect", "cells"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
     symbols = symbols_for(console)
+    rows = []
     for verdict in progress.verdicts:
         section = claim_section(progress.phenomenon, verdict)
         word = Text(f"{symbols[verdict.verdict]} {verdict.verdict}", style=STYLES[verdict.verdict])
-        table.add_row(section.id, word, section.summary, section.counts)
+        rows.append((Text(section.id), word, Text(section.summary), Text(section.counts)))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for place, name in enumerate(("claim", "so far", "effect")):
+        widest = max(len(name), *(row[place].cell_len for row in rows))
+        table.add_column(name, no_wrap=True, min_width=min(widest, WIDEST_COLUMN))
+    table.add_column("cells", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*row)
     return Group(head, Text(_pace(progress, since), style="dim"), table)

@@ -30,7 +30,7 @@ def render_terminal(outcome: Outcome | Document, console: Console) -> None:
     """Print the verdicts: per claim the word with its symbol, the effect with its interval, and the cells."""
     made = outcome if isinstance(outcome, Document) else document(outcome)
     for line in _lines(made, _width(console.width), symbols_for(console)):
-        console.print(line, soft_wrap=True, highlight=False)
+        say(line, console)
 
 
 def plain_lines(outcome: Outcome | Document, *, width: int = 80, ascii_only: bool = False) -> list[str]:
@@ -42,7 +42,20 @@ def plain_lines(outcome: Outcome | Document, *, width: int = 80, ascii_only: boo
         ascii_only: symbols for terminals without Unicode.
     """
     made = outcome if isinstance(outcome, Document) else document(outcome)
-    return [line.plain for line in _lines(made, _width(width), words.ASCII_SYMBOLS if ascii_only else words.SYMBOLS)]
+    lines = _lines(made, _width(width), words.ASCII_SYMBOLS if ascii_only else words.SYMBOLS)
+    return [_in_ascii(line.plain) if ascii_only else line.plain for line in lines]
+
+
+def say(line: Text | str, console: Console) -> None:
+    """Print one line as it is: no markup, no wrapping, and no letter that the console's encoding lacks."""
+    text = Text(line) if isinstance(line, str) else line.copy()
+    if console.options.ascii_only:
+        text.plain = _in_ascii(text.plain)
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _in_ascii(text: str) -> str:
+    return text.replace(words.NOTHING, "-").encode("ascii", "replace").decode("ascii")
 
 
 def symbols_for(console: Console) -> Mapping[VerdictWord, str]:
@@ -62,7 +75,7 @@ def _lines(made: Document, width: int, symbols: Mapping[VerdictWord, str]) -> li
         *_wrapped(f"{made.source.authors} ({made.source.year}). {made.source.title}", width, 0, style="dim"),
     ]
     if made.empty:
-        lines += [Text(""), *_wrapped(f"Nothing has been run yet. Run it with: {made.reproduce}", width, 0)]
+        lines += [Text(""), Text("Nothing has been run yet. Run it with:"), Text(f"  {made.reproduce}", style="bold")]
     for claim in made.claims:
         lines += _claim(claim, width, symbols)
     return [*lines, *_footer(made, width)]
@@ -78,13 +91,18 @@ def _claim(claim: ClaimSection, width: int, symbols: Mapping[VerdictWord, str]) 
         *_wrapped(claim.sentence, width, 2, style="dim"),
         *_wrapped(_found(claim), width, 2),
     ]
-    reasons = {cell.reason for cell in claim.cells if cell.estimate == words.NOTHING}
-    if claim.cells and claim.summary == words.NOTHING and len(reasons) == 1:
+    reasons = {cell.reason for cell in claim.cells}
+    if {cell.estimate for cell in claim.cells} == {words.NOTHING} and len(reasons) == 1:
         return lines + _wrapped(f"{claim.counts}: {reasons.pop()}", width, INDENT, style="dim")
     listed, left = _listed(claim)
     label_width = min(LABEL_WIDTH, max((cell_len(cell.label) for cell in listed), default=0))
+    said = ""
     for cell in listed:
         lines += _cell(cell, claim, label_width, width, symbols)
+        if cell.verdict in ("inconclusive", "untested") and cell.reason and cell.reason != said:
+            needed = f"; {cell.seeds_needed} seeds needed" if cell.seeds_needed != words.NOTHING else ""
+            lines += _wrapped(cell.reason + needed, width, INDENT + 2, style="dim")
+        said = cell.reason
     if left:
         lines += _wrapped(f"... and {left} more ({claim.counts}); the page shows every one", width, INDENT, style="dim")
     return lines
@@ -125,9 +143,6 @@ def _cell(
         lines += _wrapped(rest, width, INDENT + 2)
     else:
         lines = [Text.assemble((head, STYLES[cell.verdict]), f"{label}  {rest}")]
-    if cell.verdict in ("inconclusive", "untested") and cell.reason:
-        needed = f"; {cell.seeds_needed} seeds needed" if cell.seeds_needed != words.NOTHING else ""
-        lines += _wrapped(cell.reason + needed, width, INDENT + 2, style="dim")
     return lines
 
 

@@ -1,7 +1,7 @@
 """Numbers, levels and verdicts in words: one way to print each, for every renderer."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from refute.core import Bound, Level, VerdictWord
 
@@ -94,13 +94,16 @@ def level(value: Level) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def levels(values: Mapping[str, Level]) -> str:
-    """Levels of a cell: names of levels that are words speak for themselves, numbers keep their factor's name.
+def levels(values: Mapping[str, Level], *, named: Collection[str] = ()) -> str:
+    """Levels of a cell: words speak for themselves, numbers (and factors in `named`) keep their factor's name.
 
     >>> levels({"dataset": "mnist", "width": 128})
     'mnist, width 128'
     """
-    parts = [value if isinstance(value, str) else f"{name} {level(value)}" for name, value in values.items()]
+    parts = [
+        value if isinstance(value, str) and name not in named else f"{name.replace('_', ' ')} {level(value)}"
+        for name, value in values.items()
+    ]
     return ", ".join(parts) or "all trials"
 
 
