@@ -328,7 +328,7 @@ class _Stopped(BaseException):
     """Ctrl-C or a request to terminate; not KeyboardInterrupt, which typer would answer itself."""
 
 
-def _stop(signum: int, frame: object) -> None:
+def _stop(signum: int, frame: object) -> None:  # noqa: ARG001
     raise _Stopped
 
 

@@ -657,6 +657,9 @@ class CellResult:
     effects: tuple[float, ...]
     """One number per planned block; NaN = the block failed its filter or diverged."""
     blocks: tuple[int, ...]
+    """Numbers of the blocks that have been run, one per effect."""
+    planned: int
+    """How many blocks the protocol plans for this cell."""
     effect: float
     """Mean over valid blocks (share of events for a share claim); NaN when there is none."""
     low: float

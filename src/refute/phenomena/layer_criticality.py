@@ -287,9 +287,10 @@ PHENOMENON = Phenomenon(
         ),
         "test_accuracy": Quantity(definition="test accuracy at the end", unit="%", low=0, high=100),
         "heterogeneity": Quantity(
-            definition="H: largest minus smallest re-initialization drop over layers, over accuracy above chance"
+            definition="H: largest minus smallest re-initialization drop over layers, over accuracy above chance",
+            low=0,
         ),
-        "hidden_heterogeneity": Quantity(definition="H over all layers but the output layer"),
+        "hidden_heterogeneity": Quantity(definition="H over all layers but the output layer", low=0),
         "first_layer_rank": Quantity(definition="rank of the first layer's drop; 1 = largest", low=1, quantum=1),
         "robust_fraction": Quantity(definition="share of layers whose reset costs at most 1 point", low=0, high=1),
         "robust_layers": Quantity(definition="number of layers whose reset costs at most 1 point", low=0, quantum=1),

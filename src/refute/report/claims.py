@@ -88,7 +88,7 @@ def _cell(claim: Claim, cell: CellResult, lowest: float, highest: float, named: 
         estimate=words.rounded(cell.effect, high - low),
         interval=words.interval(low, high),
         confidence=words.NOTHING if math.isnan(cell.low) else words.percent(cell.confidence),
-        planned=len(cell.blocks),
+        planned=cell.planned,
         valid=valid,
         excluded=cell.excluded,
         diverged=cell.diverged,

@@ -53,7 +53,7 @@ def _claim(verdict: Verdict) -> dict[str, Any]:
 def _cell(cell: CellResult) -> dict[str, Any]:
     return {
         "levels": dict(cell.levels),
-        "blocks": len(cell.blocks),
+        "blocks": cell.planned,
         "effect": cell.effect,
         "low": cell.low,
         "high": cell.high,
