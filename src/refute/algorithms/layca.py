@@ -19,11 +19,13 @@ class Layca:
 
     Given the inner algorithm's step s for a kernel w: s <- s - (<s, w> / ||w||^2) w;  s <- s ||w|| / ||s||;
     w <- w - rate s;  w <- w scaled back to its norm. `rates` multiplies the rate of single kernels, by name, with a
-    tensor (replica, 1).
+    tensor (replica, 1). A kernel whose tangent step is no longer than `SMALLEST_STEP` stays in place; `idle`, a
+    tensor (replica, 1) that the caller owns, counts such kernels over all steps.
     """
 
     inner: Algorithm = field(default_factory=SGD)
     rates: Mapping[str, Tensor] = field(default_factory=dict)
+    idle: Tensor | None = None
 
     def start(self, weights: Weights) -> State:
         return self.inner.start(weights)
@@ -36,15 +38,19 @@ class Layca:
         for slot in weights.slots:
             if slot.kernel:
                 turned = rate * self.rates[slot.name] if slot.name in self.rates else rate
-                _turn(weights[slot.name].flatten(1), steps[slot.name].flatten(1), turned)
+                stays = _turn(weights[slot.name].flatten(1), steps[slot.name].flatten(1), turned)
+                if self.idle is not None:
+                    self.idle.add_(stays)
 
 
-def _turn(kernel: Tensor, step: Tensor, rate: Tensor) -> None:
-    """Rotate `kernel` (replica, weight) against `step` by arctan(rate), in place."""
+def _turn(kernel: Tensor, step: Tensor, rate: Tensor) -> Tensor:
+    """Rotate `kernel` (replica, weight) against `step` by arctan(rate), in place; which stayed, bool (replica, 1)."""
     norm = kernel.norm(dim=1, keepdim=True)
     along = (step * kernel).sum(dim=1, keepdim=True) / norm.square()
     tangent = step - along * kernel
     length = tangent.norm(dim=1, keepdim=True)
-    scale = (rate * norm / length).masked_fill(length <= SMALLEST_STEP, 0.0)
+    stays: Tensor = length <= SMALLEST_STEP
+    scale = (rate * norm / length).masked_fill(stays, 0.0)
     kernel.addcmul_(tangent, scale, value=-1)
     kernel.mul_(norm / kernel.norm(dim=1, keepdim=True))
+    return stays

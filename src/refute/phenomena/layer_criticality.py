@@ -292,7 +292,12 @@ PHENOMENON = Phenomenon(
         ),
         "hidden_heterogeneity": Quantity(definition="H over all layers but the output layer", low=0),
         "first_layer_rank": Quantity(definition="rank of the first layer's drop; 1 = largest", low=1, quantum=1),
-        "robust_fraction": Quantity(definition="share of layers whose reset costs at most 1 point", low=0, high=1),
+        "robust_fraction": Quantity(
+            definition="share of layers whose reset costs at most 1 point",
+            low=0,
+            high=1,
+            quantum=0.2,  # its claims are judged in fc-4 nets, which have five layers
+        ),
         "robust_layers": Quantity(definition="number of layers whose reset costs at most 1 point", low=0, quantum=1),
         "robust_parameter_share": Quantity(definition="share of parameters that sit in robust layers", low=0, high=1),
         "initialization_gap": Quantity(

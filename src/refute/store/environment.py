@@ -12,6 +12,8 @@ from refute.core import Provenance
 PACKAGES = ("torch", "numpy", "scipy")
 """Packages whose version may move a number."""
 
+CPU_INFORMATION = Path("/proc/cpuinfo")
+
 
 @cache
 def provenance(device: str) -> Provenance:
@@ -25,7 +27,7 @@ def provenance(device: str) -> Provenance:
         python=platform.python_version(),
         packages={name: metadata.version(name) for name in PACKAGES},
         platform=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
+        processor=_processor(device),
         device=device,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -33,26 +35,37 @@ def provenance(device: str) -> Provenance:
 
 def _code_version() -> str:
     version = metadata.version("refute")
-    folder = Path(__file__).parent
-    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
-    root = _git(folder, "rev-parse", "--show-toplevel")
-    if not commit or not (Path(root) / "src" / "refute").is_dir():
+    source = Path(__file__).resolve().parents[1]
+    checkout = source.parents[1]
+    if _command("git", "-C", str(source), "rev-parse", "--show-toplevel") != str(checkout):
         return version
-    changed = _git(folder, "status", "--porcelain", "--", str(Path(root) / "src"))
-    return f"{version}+{commit}{'.dirty' if changed else ''}"
+    commit = _command("git", "-C", str(source), "rev-parse", "--short=12", "HEAD")
+    changed = _command("git", "-C", str(source), "status", "--porcelain", "--", str(source))
+    return f"{version}+{commit or 'no-commit'}{'.dirty' if changed else ''}"
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _processor(device: str) -> str:
+    """Model of the processor, and of the GPUs when they are what computes."""
+    central = _central_processor()
+    if not device.startswith("cuda"):
+        return central
+    cards = _command("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+    return "; ".join([central, *sorted(set(cards))])
+
+
+def _central_processor() -> str:
+    fallback = platform.processor() or platform.machine() or "unknown"
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=False)
+        lines = CPU_INFORMATION.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return fallback
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), fallback)
+
+
+def _command(*arguments: str) -> str:
+    """What a command prints, empty when it is not installed or fails."""
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -3,221 +3,192 @@
 One file per finished cohort, `trials/PHENOMENON/COHORT-DIGEST.parquet`. The digest is that of the file's own bytes, so
 a truncated or altered file is found out; it is moved to `damaged/` and its trials count as missing. Files are written
 to a temporary name, synced and renamed. Any number of processes or people may write; merging two labs is copying files.
+
+A trial may be stored twice, after a merge or when two runs overlapped. The file made first is used, by the time in its
+provenance, then by name, so that every reader chooses alike; results that differ cause one `DeterminismWarning`.
 """
 
-import contextlib
-import errno
-import hashlib
-import io
-import json
 import os
-import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow.parquet as pq
 
-from refute.core import Cohort, Curve, Provenance, Result, Trial
-from refute.errors import DamagedFileWarning, DeterminismWarning, StoreError
-from refute.store.tables import from_table, to_table
-
-DIGEST_LENGTH = 16
-STALE_SECONDS = 3600
-"""A temporary file older than this belongs to a writer that is gone."""
+from refute.core import Cohort, Provenance, Result, Trial
+from refute.errors import DamagedFileWarning, DeterminismWarning, StoreError, UsageError
+from refute.store.agreement import Disagreement, compare
+from refute.store.cohorts import StoredCohort, describe, pack, rows_of
+from refute.store.files import TEMPORARY, digest_of, proves_itself, reason, remove_stale, set_aside, write_whole
 
 
 class Store:
     """Results of one lab.
 
+    Args:
+        lab: its folder; made when it is not there.
+
     Raises:
-        StoreError: the folder can't be made, read or written.
+        StoreError: the folder can't be made; the methods raise it when the lab can't be read or written.
     """
 
     def __init__(self, lab: Path) -> None:
         self.lab = lab
-        self._verified: set[tuple[str, int, int]] = set()
-        self._keys: dict[Path, tuple[str, ...]] = {}
+        self._known: dict[str, tuple[tuple[int, int], StoredCohort | None]] = {}
         try:
             (lab / "trials").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
-                f"the lab {lab.resolve()} can't be used: {error.strerror}; expected a folder that can be written; "
-                "choose another with --lab"
+                f"the lab {lab.resolve()} can't be used: expected a folder that can be written, but the system says "
+                f"'{reason(error)}'; choose another folder"
             ) from error
 
     def missing(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those trials that have no stored result, in their order."""
-        stored = {key for path in self._files(trials) for key in self._keys_of(path)}
+        stored = {key for cohort in self._cohorts(trials) for key in cohort.keys}
         return [trial for trial in trials if trial.key not in stored]
 
     def results(self, trials: Sequence[Trial]) -> dict[str, Result]:
-        """Stored results by key.
+        """Stored results by key; of a trial stored twice the one made first.
 
-        A trial found twice must agree, else a DeterminismWarning names both files; the first by name is used.
+        Warns:
+            DeterminismWarning: once, when such results differ, with the largest deviation of all.
         """
         wanted = {trial.key for trial in trials}
         found: dict[str, Result] = {}
-        origin: dict[str, Path] = {}
-        for path in self._files(trials):
-            if not wanted & set(self._keys_of(path)):
-                continue
-            for key, result in from_table(pq.read_table(path)).items():
+        origin: dict[str, StoredCohort] = {}
+        differing: list[tuple[Disagreement, str, StoredCohort, StoredCohort]] = []
+        for cohort in self._holding(trials):
+            for key, result in cohort.results().items():
                 if key not in wanted:
                     continue
-                if key in found:
-                    _compare(key, found[key], result, origin[key], path)
-                else:
-                    found[key], origin[key] = result, path
+                if key not in found:
+                    found[key], origin[key] = result, cohort
+                    continue
+                disagreement = compare(found[key], result)
+                if disagreement.deviation > 0:
+                    differing.append((disagreement, key, origin[key], cohort))
+        if differing:
+            warnings.warn(_disagree(differing), DeterminismWarning, stacklevel=2)
         return found
 
     def add(self, cohort: Cohort, results: Sequence[Result], provenance: Provenance, seconds: float) -> Path:
-        """Store the results of one cohort; `seconds` is what its worker took.
+        """Store the results of one cohort in a file of its own.
+
+        Args:
+            cohort: what was trained.
+            results: one for each of its trials, in any order.
+            provenance: where they came from.
+            seconds: what its worker took.
 
         Raises:
             StoreError: the disk is full or the folder can't be written; nothing half-written stays behind.
         """
-        table = to_table(cohort.trials, results)
-        description = {"provenance": asdict(provenance), "seconds": seconds, "device": cohort.device}
-        keys = json.dumps([trial.key for trial in cohort.trials])
-        table = table.replace_schema_metadata({"refute": json.dumps(description), "trials": keys})
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        content = buffer.getvalue()
-        name = f"{cohort.key}-{hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]}.parquet"
-        folder = self.lab / "trials" / cohort.trials[0].phenomenon
-        path = folder / name
-        temporary = folder / f".tmp-{os.getpid()}-{name}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(temporary, content)
-            temporary.rename(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise StoreError(_cannot_store(path, len(content), error)) from error
+        content = pack(cohort, results, provenance, seconds)
+        name = f"{cohort.key}-{digest_of(content)}.parquet"
+        path = self.lab / "trials" / cohort.trials[0].phenomenon / name
+        write_whole(path, content)
         return path
 
     def seconds(self, trials: Sequence[Trial]) -> float:
         """Seconds of work behind the stored trials: each cohort's, by the share of its trials that are asked for."""
         wanted = {trial.key for trial in trials}
-        total = 0.0
-        for path in self._files(trials):
-            keys = self._keys_of(path)
-            share = sum(key in wanted for key in keys) / len(keys)
-            total += share * float(self._description(path)["seconds"]) if share else 0.0
-        return total
+        return sum(
+            cohort.seconds * sum(key in wanted for key in cohort.keys) / len(cohort.keys)
+            for cohort in self._holding(trials)
+        )
 
     def provenance(self, trials: Sequence[Trial]) -> tuple[Provenance, ...]:
-        """Where the stored results of these trials came from, each once but for the time."""
-        wanted = {trial.key for trial in trials}
+        """Where the stored results of these trials came from, each combination of code and environment once."""
         found: dict[tuple[str, str], Provenance] = {}
-        for path in self._files(trials):
-            if wanted & set(self._keys_of(path)):
-                made = Provenance(**self._description(path)["provenance"])
-                found.setdefault((made.code_version, made.environment), made)
+        for cohort in self._holding(trials):
+            made = cohort.provenance
+            found.setdefault((made.code_version, made.environment), made)
         return tuple(found.values())
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        """Rows that answer a DuckDB query over the view `trials` (all phenomena, one row per number)."""
+        """Rows that answer a DuckDB query over the table `trials`: one row per number, of all phenomena.
+
+        Columns: trial, phenomenon, version, levels and settings (JSON text), block, seed, diverged, quantity, axis0,
+        axis1, value, code_version, environment, device, seconds (of the cohort) and created. A trial stored twice
+        appears once. Levels are read with `levels->>'learning_rate'`.
+
+        Raises:
+            UsageError: DuckDB does not accept the query.
+        """
+        folders = [path.name for path in (self.lab / "trials").iterdir() if path.is_dir()]
         with duckdb.connect() as connection:
-            pattern = str(self.lab / "trials" / "*" / "*.parquet").replace("'", "''")
-            connection.execute(f"CREATE VIEW trials AS SELECT * FROM read_parquet('{pattern}')")
-            answer = connection.execute(sql)
-            names = [column[0] for column in answer.description]
-            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+            connection.register("trials", rows_of(self._in_folders(folders)))
+            try:
+                answer = connection.execute(sql)
+                names = [column[0] for column in answer.description or ()]
+                return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+            except duckdb.Error as error:
+                raise UsageError(f"the query '{sql}' can't be answered: {str(error).strip()}") from error
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    def _files(self, trials: Sequence[Trial]) -> list[Path]:
-        """Sound files of the trials' phenomena, by name; damaged ones are set aside on the way."""
-        folders = sorted({self.lab / "trials" / trial.phenomenon for trial in trials})
-        files = []
-        for folder in folders:
-            for path in sorted(folder.glob("*.parquet")):
-                if self._sound(path):
-                    files.append(path)
-            for path in folder.glob(".tmp-*"):
-                with contextlib.suppress(OSError):
-                    if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                        path.unlink()
-        return files
+    def _holding(self, trials: Sequence[Trial]) -> list[StoredCohort]:
+        """Cohorts with at least one of the trials, in the order in which they were made."""
+        wanted = {trial.key for trial in trials}
+        return [cohort for cohort in self._cohorts(trials) if not wanted.isdisjoint(cohort.keys)]
 
-    def _sound(self, path: Path) -> bool:
+    def _cohorts(self, trials: Iterable[Trial]) -> list[StoredCohort]:
+        return self._in_folders({trial.phenomenon for trial in trials})
+
+    def _in_folders(self, phenomena: Iterable[str]) -> list[StoredCohort]:
+        """Sound files of some phenomena in the order in which they were made; damaged ones are set aside on the way."""
+        found = []
+        for phenomenon in phenomena:
+            try:
+                with os.scandir(self.lab / "trials" / phenomenon) as entries:
+                    for entry in entries:
+                        if entry.name.startswith(TEMPORARY):
+                            remove_stale(Path(entry.path))
+                        elif entry.name.endswith(".parquet"):
+                            found.append(self._look_up(entry))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StoreError(
+                    f"the lab {self.lab.resolve()} can't be read: the system says '{reason(error)}' of "
+                    f"{error.filename}; correct that or choose another folder"
+                ) from error
+        sound = [cohort for cohort in found if cohort]
+        return sorted(sound, key=lambda cohort: (cohort.provenance.created, cohort.path.name))
+
+    def _look_up(self, entry: "os.DirEntry[str]") -> StoredCohort | None:
+        """What a file says about itself, None for a damaged one; bytes are checked once per process."""
+        path = Path(entry.path)
         try:
-            status = path.stat()
-            identity = (str(path), status.st_size, status.st_mtime_ns)
-            if identity in self._verified:
-                return True
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:DIGEST_LENGTH]
+            status = entry.stat()
+            identity = status.st_size, status.st_mtime_ns
+            if entry.path not in self._known or self._known[entry.path][0] != identity:
+                self._known[entry.path] = identity, self._check(path)
         except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise StoreError(f"{path} can't be read: {error.strerror}") from error
-        if digest == path.stem.rpartition("-")[2]:
-            self._verified.add(identity)
-            return True
-        aside = self.lab / "damaged" / path.name
-        aside.parent.mkdir(exist_ok=True)
-        path.replace(aside)
-        message = f"{path.name} was truncated or altered; it now lies in {aside.parent} and its trials run again"
-        warnings.warn(message, DamagedFileWarning, stacklevel=2)
-        return False
+            return None
+        return self._known[entry.path][1]
 
-    def _keys_of(self, path: Path) -> tuple[str, ...]:
-        if path not in self._keys:
-            metadata = pq.read_schema(path).metadata
-            self._keys[path] = tuple(json.loads(metadata[b"trials"]))
-        return self._keys[path]
-
-    def _description(self, path: Path) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(pq.read_schema(path).metadata[b"refute"])
-        return found
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write and sync, so that a rename after it never shows half a file."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _cannot_store(path: Path, size: int, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return (
-            f"the disk of {path.parent} is full: {size / 1024:.0f} kB were needed; every finished cohort before this "
-            "one is kept; make room or choose another folder with --lab, then run the same command again"
-        )
-    return f"results can't be stored in {path.parent}: {error.strerror}; choose another folder with --lab"
-
-
-def _compare(key: str, first: Result, second: Result, one: Path, other: Path) -> None:
-    """Warn when the same trial was measured twice with different numbers."""
-    worst, where = 0.0, ""
-    for name, value in first.values.items():
-        deviation = _deviation((value,), (second.values.get(name, float("nan")),))
-        worst, where = max((worst, where), (deviation, name))
-    for name, curve in first.curves.items():
-        deviation = _deviation(curve.values, second.curves.get(name, Curve(((),), ())).values)
-        worst, where = max((worst, where), (deviation, name))
-    if worst > 0 or first.diverged != second.diverged:
+    def _check(self, path: Path) -> StoredCohort | None:
+        content = path.read_bytes()
+        if proves_itself(path, content):
+            return describe(path, content)
+        where = set_aside(path, self.lab / "damaged")
         warnings.warn(
-            f"trial {key} was computed twice with different results ({where or 'diverged'} differs by up to "
-            f"{worst:.3g}) in {one.name} and {other.name}; the first is used",
-            DeterminismWarning,
-            stacklevel=3,
+            f"{path} was truncated or altered: {where}, and its trials count as not run yet",
+            DamagedFileWarning,
+            stacklevel=2,
         )
+        return None
 
 
-def _deviation(a: Sequence[float], b: Sequence[float]) -> float:
-    """Largest absolute difference; NaN equals NaN, and a NaN beside a number differs infinitely."""
-    if len(a) != len(b):
-        return float("inf")
-    return max(
-        (0.0 if x == y or (x != x and y != y) else abs(x - y) if x == x and y == y else float("inf"))
-        for x, y in zip(a, b, strict=True)
+def _disagree(differing: Sequence[tuple[Disagreement, str, StoredCohort, StoredCohort]]) -> str:
+    worst, key, kept, other = max(differing, key=lambda found: found[0].deviation)
+    same = kept.provenance.environment == other.provenance.environment
+    more = f" ({len(differing) - 1} more trials differ, by no more than that)" if len(differing) > 1 else ""
+    return (
+        f"trial {key} was computed twice with different results: {worst.quantity} differs by up to "
+        f"{worst.deviation:.3g} between {kept.path} and {other.path}, made in {'the same' if same else 'different'} "
+        f"environment{'' if same else 's'}; the first, which was made earlier, is used{more}"
     )
