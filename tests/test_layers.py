@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "judge": {"core", "errors", "statistics"},
     "report": {"core", "errors", "datasets"},
     "catalogue": {"core", "errors", "phenomena"},
-    "evidence": {"core", "errors", "store", "report"},
+    "evidence": {"core", "errors", "engine", "judge", "store", "report"},
     "flow": {"core", "errors", "engine", "judge", "store"},
     "cli": {"core", "errors", "catalogue", "datasets", "evidence", "flow", "report"},
 }  # fmt: skip

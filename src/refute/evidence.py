@@ -1,11 +1,14 @@
-"""Evidence of an outcome: the compact record that a phenomenon's page can be made from without training."""
+"""Evidence of an outcome: the compact record that verdicts and page can be made from again without training."""
 
 from dataclasses import asdict
 from pathlib import Path
 
-from refute.core import Outcome
+from refute.core import Outcome, Phenomenon, Provenance
+from refute.engine import plan
+from refute.errors import StoreError
+from refute.judge import judge
 from refute.report import as_json
-from refute.store import write_evidence
+from refute.store import read_evidence, write_evidence
 
 
 def write_record(outcome: Outcome, folder: Path) -> list[Path]:
@@ -17,3 +20,31 @@ def write_record(outcome: Outcome, folder: Path) -> list[Path]:
         "warnings": list(outcome.warnings),
     }
     return write_evidence(folder, outcome.trials, outcome.results, record)
+
+
+def read_record(phenomenon: Phenomenon, folder: Path) -> Outcome:
+    """The outcome of a record: its rows, judged anew by the phenomenon's claims as they stand.
+
+    Raises:
+        StoreError: there is no record, its rows are not the ones it speaks of, or it is of another version.
+    """
+    results, record = read_evidence(folder)
+    if (record["phenomenon"], record["version"]) != (phenomenon.name, phenomenon.version):
+        raise StoreError(
+            f"{folder} holds {record['phenomenon']} version {record['version']}; expected {phenomenon.name} version "
+            f"{phenomenon.version}: run it again and write the record with refute report --evidence"
+        )
+    trials = plan(phenomenon, record["scale"])
+    return Outcome(
+        phenomenon=phenomenon,
+        scale=record["scale"],
+        trials=trials,
+        results=results,
+        verdicts=judge(phenomenon, trials, results),
+        trials_run=0,
+        trials_cached=len(results),
+        diverged=sum(result.diverged for result in results.values()),
+        seconds=record["seconds"],
+        core_seconds=record["core_seconds"],
+        provenance=tuple(Provenance(**made) for made in record["provenance"]),
+    )

@@ -255,10 +255,10 @@ def _rivals(which: Levels, *, seeds: int, rates: Mapping[str, tuple[float, ...]]
 
 
 def _conv(which: Levels, *, seeds: int, **settings: int) -> tuple[Grid, ...]:
-    """Three runs of a small conv net, the dearest part at scale small."""
+    """Four runs of a small conv net, the dearest part at scale small."""
     layca: Levels = {**which, "architecture": ("vgg-small",), "algorithm": ("layca-sgd",)}
     return (
-        Grid(levels={**layca, "log3_rate": (-3.0, -5.0)}, seeds=seeds, settings=settings),
+        Grid(levels={**layca, "log3_rate": (-1.0, -3.0, -5.0)}, seeds=seeds, settings=settings),
         Grid(levels={**layca, "log3_rate": (-3.0,), "alpha": (0.6,)}, seeds=seeds, settings=settings),
     )
 
@@ -271,10 +271,15 @@ SMOKE_RATES = {"sgd": (0.0, -1.0), "sgd+l2": (0.0, -1.0), "adam": (-4.0, -5.0), 
 SMALL_RATES = {
     "sgd": (1.0, 0.0, -1.0, -2.0, -3.0),
     "sgd+l2": (1.0, 0.0, -1.0),
-    "adam": (-3.0, -4.0, -5.0, -6.0, -7.0),
+    "adam": (-3.0, -4.0, -5.0, -6.0),
     "layca-adam": (-3.0, -4.0, -5.0, -6.0),
 }
-FULL_RATES = {**SMALL_RATES, "sgd+l2": SMALL_RATES["sgd"], "layca-adam": (-2.0, *SMALL_RATES["layca-adam"])}
+FULL_RATES = {
+    "sgd": (0.0, -1.0, -2.0, -3.0, -4.0),
+    "sgd+l2": (0.0, -1.0, -2.0, -3.0, -4.0),
+    "adam": (-4.0, -5.0, -6.0, -7.0, -8.0),
+    "layca-adam": (-2.0, -3.0, -4.0, -5.0, -6.0),
+}
 SETTINGS = {"examples": 2500, "validation": 2500, "batch": 250, "steps": 600, "width": 96, "size": 14, "decay": 0.005}
 SMOKE = {**SETTINGS, "examples": 500, "validation": 300, "batch": 50, "steps": 100, "width": 32}
 LARGE = {**SETTINGS, "examples": 45_000, "validation": 5000, "batch": 128, "steps": 35_100, "size": 0, "decay": 0.001}
@@ -337,8 +342,8 @@ PHENOMENON = Phenomenon(
                 *_layca(DIGITS, seeds=12, examples=300, batch=30, validation=0),
                 *_layca(IMAGES, seeds=6),
                 *_rivals(IMAGES, seeds=6, rates=SMALL_RATES),
-                *_conv({"dataset": ("mnist",)}, seeds=6, examples=1000, batch=50, steps=800, validation=0),
-                *_conv({"dataset": ("fashion-mnist",)}, seeds=6, examples=1000, batch=50, steps=2000, validation=0),
+                *_conv({"dataset": ("mnist",)}, seeds=5, examples=1000, batch=50, steps=800, validation=0),
+                *_conv({"dataset": ("fashion-mnist",)}, seeds=5, examples=1000, batch=50, steps=2000, validation=0),
             ),
             settings=SETTINGS,
             note="Images pooled to 14x14 (digits 8x8), pixels in [0, 1]; 10,000 test images (digits 500).",
@@ -598,6 +603,8 @@ PHENOMENON = Phenomenon(
         "Each run has 100 random vectors of its own, and the placebo's tau is that of the mean distance to them, not "
         "the mean of 100 taus with vectors shared by the runs of a seed: an estimator's bias shows ten times clearer.",
         "The run of mere noise (C5) keeps the rate 3^-1 and drops the decay: with decay, 3^-1 and 3^0 fit MNIST.",
+        "C2's best run is the one of highest test accuracy on average over seeds: a choice that can only work against "
+        "the claim. The conv grid has the rate 3^-1 too: without it the run that turned furthest is the best one.",
         "Conv nets train 800 (MNIST) and 2000 (Fashion-MNIST) steps of 50 images (amended specification: about 600): "
         "with less, 3^-5 does not fit in half of the pilot seeds; alpha = -0.6 hardly ever fits and is left out there.",
         "C4's weight decay is judged at the rate 1/3 in both arms (amended specification) and with both arms tuned; "
