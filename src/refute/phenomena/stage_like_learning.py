@@ -665,11 +665,11 @@ PHENOMENON = Phenomenon(
         "Full scale without CIFAR-100 and ImageNet-100, which the data sets here do not include, and so without the "
         "ResNet-18 on coarse and fine classes.",
     ),
-    findings="Theory and measurement agree in every linear cell: two layers learn strong modes first (tau -0.98 to -1), "
-    "their half-way times follow the closed form within 3 %, the stage index is 0.54 to 0.60 against 3.16 for one layer "
-    "(5.2 to 5.8 times as large), and the exact curves fit to 0.2 % from aligned and to 8 % at worst from random "
+    findings="Theory and measurement agree in every linear cell: two layers learn strong modes first (tau -0.98 to "
+    "-1), their half-way times follow the closed form within 3 %, the stage index is 0.54 to 0.60 against 3.16 for one "
+    "layer (5.2 to 5.8 times as large), and the exact curves fit to 0.2 % from aligned and to 8 % at worst from random "
     "weights. On images non-linear nets keep the order on average (tau -0.84). Where it stops: in tanh nets of every "
     "depth and in relu nets of two and three layers the order is clear, in relu nets of four layers it is -0.55 to "
-    "-0.64 and ten seeds do not decide it. Equally strong modes are learned within 8 % (orthogonal) and 10 % (Gaussian) "
-    "of each other: what is left of their spread comes from unequal initial strengths.",
+    "-0.64 and ten seeds do not decide it. Equally strong modes are learned within 8 % (orthogonal) and 10 % "
+    "(Gaussian) of each other: what is left of their spread comes from unequal initial strengths.",
 )

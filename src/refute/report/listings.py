@@ -73,6 +73,8 @@ def render_definition(phenomenon: Phenomenon, console: Console) -> None:
     say(Text(words.title(phenomenon.name), style="bold"), console)
     _say(console, phenomenon.statement)
     _say(console, f"{source.authors} ({source.year}). {source.title}. {source.venue}".rstrip(". ") + ".", style="dim")
+    identifiers = [("OpenReview", source.openreview), ("arXiv", source.arxiv), ("code", source.code)]
+    _say(console, ", ".join(f"{name} {value}" for name, value in identifiers if value), style="dim")
     for claim in phenomenon.claims:
         tags = "".join([", headline" if claim.headline else "", ", control" if claim.control else ""])
         console.print()

@@ -1,0 +1,48 @@
+"""What the documents promise is so."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from refute import catalogue
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_verb_of_the_readme_exists(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    verbs = set(re.findall(r"^refute ([a-z]+)", readme, flags=re.MULTILINE))
+    assert verbs == {"list", "show", "run", "verdict", "report", "data"}
+    for verb in verbs:
+        done = subprocess.run(
+            [sys.executable, "-m", "refute.cli", verb, "--help"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    script = tmp_path / "script.py"
+    lines = [line for line in code.splitlines() if "import" in line]
+    body = [f"    {line}" for line in code.splitlines() if line and line not in lines]
+    script.write_text("\n".join([*lines, 'if __name__ == "__main__":', *body]))
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "C2" in done.stdout
+
+
+def test_the_readme_and_the_changelog_name_every_phenomenon() -> None:
+    for document in ("README.md", "CHANGELOG.md"):
+        for name in catalogue.names():
+            assert name in (ROOT / document).read_text(), f"{document} does not speak of {name}"
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
+            assert (ROOT / target).exists(), f"{document}: {target}"
