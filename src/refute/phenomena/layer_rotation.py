@@ -613,4 +613,13 @@ PHENOMENON = Phenomenon(
         "WRN-28-10 are not available. BatchNorm statistics there come from 2500 training images.",
         "The published MNIST toy (784 hidden units, 10,000 images) is not repeated.",
     ),
+    findings="Over uniform rates of Layca, fitted runs that turned further do test better on MNIST (tau 0.59) and on "
+    "Fashion-MNIST (0.83), not on 300 digits (0.25). The optimum is not at a distance of 1: the fitted run that came "
+    "closest to it loses 1.8 points to the best one on MNIST, 2.4 on digits and 1.4 in the conv net on MNIST, and only "
+    "on Fashion-MNIST it is about as good. Over the whole grid of rates and alpha the trend falls to 0.15 to 0.39, "
+    "because slowing the last layers costs little accuracy and much rotation. Slowing the first layers costs 1.7 to "
+    "6.1 points everywhere, as the paper says. Weight decay at the rate 1/3 turns layers further and gains 0.5 to 0.9 "
+    "points. That Layca halves Adam's deficit of 0.4 to 0.8 points could not be decided: it ends within 0.01 points "
+    "of just half. Rotation is no cause by itself: a warm start tests as well without turning, and noise turns layers "
+    "fully without fitting.",
 )
