@@ -154,7 +154,10 @@ def test_blocks_that_have_not_been_run_do_not_count_as_failed() -> None:
 def test_nothing_run_is_untested() -> None:
     toy = phenomenon(make_claim(Value("height"), among={"shift": (2.0,)}))
     (verdict,) = judge(toy, plan(toy, "smoke"), {})
-    assert verdict.verdict == "untested"
+    assert (verdict.verdict, verdict.sentence) == ("untested", "nothing has been run yet")
+    some = [trial for trial in plan(toy, "smoke") if trial.levels["shift"] == 1.0]
+    (verdict,) = judge(toy, some, {})
+    assert verdict.sentence == "no planned cell belongs to this claim"
 
 
 def test_a_cell_without_all_arms_does_not_belong_to_the_claim() -> None:

@@ -86,9 +86,8 @@ def judge_claim(phenomenon: Phenomenon, claim: Claim, trials: Sequence[Trial], r
         judged[key] = verdict
         cells[key] = _cell_result(claim, key, blocks, complete, effects, verdict)
     if not judged:
-        return Verdict(
-            claim=claim, verdict="untested", sentence="nothing has been run yet", cells=tuple(cells.values())
-        )
+        sentence = "nothing has been run yet" if cells else "no planned cell belongs to this claim"
+        return Verdict(claim=claim, verdict="untested", sentence=sentence, cells=tuple(cells.values()))
     overall = statistics.judge_cells(judged, region=region, groups=_groups(claim, judged), share=share)
     return Verdict(
         claim=claim,
