@@ -120,7 +120,7 @@ def run(
     from refute import catalogue, flow
     from refute.report import watch
 
-    _use_local(data)
+    own_copies = _use_local(data)
     _check_device(device)
     console = _console(stderr=as_json)
     outcomes = []
@@ -132,6 +132,7 @@ def run(
                 seeds=seeds,
                 first_seed=first_seed,
                 only=_only(only),
+                own_copies=own_copies,
                 lab=lab,
                 workers=workers,
                 device=device,
@@ -154,13 +155,14 @@ def verdict(
     first_seed: FirstSeed = 0,
     only: Only = None,
     lab: Lab = Path("lab"),
+    data: LocalData = None,
     as_json: Json = False,
 ) -> None:
     """Judge what is stored; train nothing.
 
     Example: refute verdict layer-criticality --only dataset=digits
     """
-    outcome = _stored(name, scale, seeds, first_seed, only, lab)
+    outcome = _stored(name, scale, seeds, first_seed, only, _use_local(data), lab)
     if as_json:
         _print_outcomes_json([outcome])
     else:
@@ -175,6 +177,7 @@ def report(
     first_seed: FirstSeed = 0,
     only: Only = None,
     lab: Lab = Path("lab"),
+    data: LocalData = None,
     html: Annotated[Path | None, typer.Option(help="Write the page to this file", metavar="FILE")] = None,
     evidence: Annotated[
         Path | None, typer.Option(help="Also write the compact record (rows and verdicts) to this folder")
@@ -186,7 +189,7 @@ def report(
     """
     from refute.evidence import write_record
 
-    outcome = _stored(name, scale, seeds, first_seed, only, lab)
+    outcome = _stored(name, scale, seeds, first_seed, only, _use_local(data), lab)
     _print_outcome(outcome, _console())
     page = _write_page(outcome, html or lab / f"{name}-{scale}.html")
     typer.echo(f"The page with all pictures: {page.resolve()}")
@@ -238,14 +241,30 @@ def _console(*, stderr: bool = False) -> "Console":
     return Console(stderr=stderr)
 
 
-def _stored(name: str, scale: str, seeds: int | None, first_seed: int, only: list[str] | None, lab: Path) -> "Outcome":
+def _stored(
+    name: str,
+    scale: str,
+    seeds: int | None,
+    first_seed: int,
+    only: list[str] | None,
+    own_copies: dict[str, str],
+    lab: Path,
+) -> "Outcome":
     from refute import catalogue, flow
 
     phenomenon = catalogue.get(name)
     phenomenon.protocol(scale)
     if not lab.exists():
         raise UsageError(f"there is no lab at {lab.resolve()}; run first: refute run {name} --scale {scale}")
-    return flow.stored(phenomenon, scale=scale, seeds=seeds, first_seed=first_seed, only=_only(only), lab=lab)
+    return flow.stored(
+        phenomenon,
+        scale=scale,
+        seeds=seeds,
+        first_seed=first_seed,
+        only=_only(only),
+        own_copies=own_copies,
+        lab=lab,
+    )
 
 
 def _print_outcome(outcome: "Outcome", console: "Console") -> None:
@@ -300,18 +319,25 @@ def _only(options: list[str] | None) -> dict[str, list[str]]:
     return wanted
 
 
-def _use_local(options: list[str] | None) -> None:
+def _use_local(options: list[str] | None) -> dict[str, str]:
+    """Take the user's own copies into use; returns the identity of those whose content is not the published one."""
     if not options:
-        return
+        return {}
     from refute import datasets
 
+    different = {}
     for option in options:
         name, equals, path = option.partition("=")
         if not equals or not path:
             raise UsageError(f"--data takes NAME=PATH, for example mnist=/data/mnist; '{option}' came")
+        known = datasets.get(name)
         if not Path(path).exists():
             raise UsageError(f"--data {name}: there is nothing at {path}; expected a folder or an archive")
         datasets.use_local(name, Path(path))
+        identity = datasets.raw(name).source.identity
+        if identity != known.identity:
+            different[name] = identity[:16]
+    return different
 
 
 def _check_device(device: str) -> None:

@@ -21,6 +21,7 @@ def run(
     seeds: int | None = None,
     first_seed: int = 0,
     only: Mapping[str, Sequence[str]] | None = None,
+    own_copies: Mapping[str, str] | None = None,
     lab: Path = Path("lab"),
     workers: int | None = None,
     device: str = "cpu",
@@ -34,6 +35,7 @@ def run(
         seeds: seeds (blocks) of every grid; the protocol's own numbers by default.
         first_seed: number of the first seed; verdicts start at 0, pilot runs at 1000.
         only: factor -> levels (as text) to keep.
+        own_copies: data set -> identity of a user's own, different copy (see `refute.datasets.use_local`).
         lab: where results are stored; what is already there is not trained again.
         workers: worker processes with one thread each; by default as many as cores. 0 means in this process.
         device: "cpu", "cuda", "cuda:0" ...
@@ -43,7 +45,7 @@ def run(
         The outcome, ready for `refute.report`.
     """
     started = time.monotonic()
-    trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only)
+    trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only, own_copies=own_copies)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         store = Store(lab)
@@ -67,11 +69,12 @@ def stored(
     seeds: int | None = None,
     first_seed: int = 0,
     only: Mapping[str, Sequence[str]] | None = None,
+    own_copies: Mapping[str, str] | None = None,
     lab: Path = Path("lab"),
 ) -> Outcome:
     """Judge what is stored; train nothing."""
     started = time.monotonic()
-    trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only)
+    trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only, own_copies=own_copies)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         store = Store(lab)

@@ -3,7 +3,7 @@
 import pytest
 from conftest import make_phenomenon
 
-from refute.core import Grid, Phenomenon, Protocol
+from refute.core import Grid, Phenomenon, Protocol, looped, stacked
 from refute.engine import cohorts, plan
 from refute.errors import UnknownNameError, UsageError
 
@@ -74,3 +74,20 @@ def test_a_cohort_answers_for_its_factors(toy: Phenomenon) -> None:
         cohort["shft"]
     with pytest.raises(UnknownNameError, match="no setting 'steps'"):
         cohort.setting("steps")
+
+
+def test_an_own_copy_of_a_data_set_has_keys_of_its_own() -> None:
+    phenomenon = make_phenomenon(
+        factors={
+            "dataset": looped("images"),
+            "kind": looped("sign", default="plus"),
+            "shift": stacked("s", default=1.0),
+        },
+        protocols={"smoke": Protocol(grids=(Grid(levels={"dataset": ("mnist", "digits")}, seeds=3),))},
+        claims=(make_phenomenon().claims[0],),
+    )
+    published = plan(phenomenon, "smoke")
+    own = plan(phenomenon, "smoke", own_copies={"mnist": "0123456789abcdef"})
+    same = {trial.key for trial in published} & {trial.key for trial in own}
+    assert {trial.levels["dataset"] for trial in published if trial.key in same} == {"digits"}
+    assert len(same) == 3

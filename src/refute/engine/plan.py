@@ -13,6 +13,7 @@ def plan(
     seeds: int | None = None,
     first_seed: int = 0,
     only: Mapping[str, Sequence[str]] | None = None,
+    own_copies: Mapping[str, str] | None = None,
 ) -> tuple[Trial, ...]:
     """The trials of a protocol, each once, in the order of its grids.
 
@@ -22,6 +23,7 @@ def plan(
         seeds: blocks of every grid; the grids' own numbers by default.
         first_seed: number of the first block; pilot runs use 1000 and up, verdicts 0.
         only: factor -> levels (as text) to keep.
+        own_copies: data set -> identity of a user's own, different copy; it enters the keys of that data set's trials.
 
     Raises:
         UsageError: one seed, or nothing left to run.
@@ -46,12 +48,18 @@ def plan(
             if any(str(full[name]) not in wanted for name, wanted in only.items()):
                 continue
             for block in range(first_seed, first_seed + (seeds or grid.seeds)):
-                trial = make_trial(phenomenon, levels, block, settings)
+                trial = make_trial(phenomenon, levels, block, {**settings, **_own_copy(full, own_copies or {})})
                 trials.setdefault(trial.key, trial)
     if not trials:
         wanted = ", ".join(f"{name}={'|'.join(levels)}" for name, levels in only.items())
         raise UsageError(f"no trial of {phenomenon.name} at scale {scale} has {wanted} together")
     return tuple(trials.values())
+
+
+def _own_copy(levels: Mapping[str, Level], own_copies: Mapping[str, str]) -> dict[str, Level]:
+    """The setting that keeps results on a user's copy apart from those on the published data."""
+    name = str(levels.get("dataset", ""))
+    return {"own_copy": own_copies[name]} if name in own_copies else {}
 
 
 def levels_of(phenomenon: Phenomenon, protocol: Protocol, factor: str) -> tuple[Level, ...]:
