@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SEEDS ?=
 
 .PHONY: help demo test lint docs bench validate clean
 

@@ -52,10 +52,6 @@ class ExecutionError(RefuteError):
     """Trials could not be run: workers died repeatedly, or a trial function failed."""
 
 
-class StatisticsWarning(UserWarning):
-    """A verdict stands, but the reader should know something about the numbers behind it."""
-
-
 class DeterminismWarning(UserWarning):
     """The same trial was computed twice with different results."""
 

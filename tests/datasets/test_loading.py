@@ -188,3 +188,11 @@ def test_refusals(options: dict[str, object], said: str) -> None:
 def test_unknown_name() -> None:
     with pytest.raises(UnknownNameError, match="there is no data set 'mnits': did you mean 'mnist'"):
         datasets.load("mnits", train=10, seeds=[0])
+
+
+def test_first_takes_the_head_of_each_replicas_own_subset() -> None:
+    data = datasets.load("digits", train=30, seeds=[1, 2])
+    first, everything = data.first(10), data.first(1000)
+    assert first.inputs.shape[:2] == (2, 10)
+    assert everything.labels.tolist() == data.labels.tolist()
+    assert first.inputs.tolist() == data.inputs[data.index[:, :10]].tolist()

@@ -66,6 +66,11 @@ class Data:
         inputs = self.inputs.index_select(0, rows.flatten()).view(*rows.shape, *self.input_shape)
         return Batch(inputs, self.labels.gather(1, positions))
 
+    def first(self, most: int) -> Batch:
+        """The first `most` training examples of each replica's own subset, or all of them if there are fewer."""
+        positions = torch.arange(min(most, self.index.shape[1]), device=self.index.device)
+        return self.batch(positions.expand(self.replicas, -1))
+
     def take_replicas(self, chosen: slice) -> "Data":
         """The same data for the `chosen` replicas only; the pool is shared, not copied."""
         return replace(

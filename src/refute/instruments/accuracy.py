@@ -11,15 +11,15 @@ from refute.datasets import Data
 def accuracy(
     network: Network, weights: Weights, inputs: Tensor, labels: Tensor, *, readout: Readout | None = None
 ) -> Tensor:
-    """Accuracy of every replica on shared examples, in [0, 1], shape (replica,).
+    """Accuracy of every replica on shared examples or on its own, in [0, 1], shape (replica,).
 
     Definition: mean_i 1[argmax_c f_c(x_i) = y_i].
 
     Args:
         network: what is evaluated.
         weights: of the whole cohort.
-        inputs: (example, *input_shape), shared by all replicas.
-        labels: (example,).
+        inputs: (example, *input_shape), shared by all replicas, or (replica, example, *input_shape).
+        labels: (example,), or (replica, example).
         readout: scale and centre of a lazily trained net.
     """
     outputs = network.evaluate(weights, inputs)

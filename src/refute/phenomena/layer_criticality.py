@@ -210,8 +210,7 @@ def _settled(network: Network, weights: Weights, data: datasets.Data) -> Weights
     """The weights with BatchNorm statistics of their own net on training images; unchanged without BatchNorm."""
     if not weights.buffers:
         return weights
-    positions = torch.arange(min(STATISTICS_IMAGES, data.index.shape[1])).expand(weights.replicas, -1)
-    return estimate_statistics(network, weights, data.batch(positions.to(data.index.device)).inputs)
+    return estimate_statistics(network, weights, data.first(STATISTICS_IMAGES).inputs)
 
 
 def _matched(network: Network, draw: Weights, trained: Weights, data: datasets.Data) -> Weights:

@@ -163,29 +163,21 @@ def _warm_weights(cohort: Cohort, network: Network, steps: int, batch: int) -> W
     return Weights(trained.slots, trained.flat[rows], {name: b[rows] for name, b in trained.buffers.items()})
 
 
-def _first_images(data: datasets.Data, most: int) -> datasets.Batch:
-    """The first training images of each replica."""
-    positions = torch.arange(min(most, data.index.shape[1]), device=data.index.device)
-    return data.batch(positions.expand(len(data.index), -1))
-
-
 def _settled(network: Network, weights: Weights, data: datasets.Data) -> Weights:
-    return estimate_statistics(network, weights, _first_images(data, STATISTICS_IMAGES).inputs)
+    return estimate_statistics(network, weights, data.first(STATISTICS_IMAGES).inputs)
 
 
 def _validation_accuracy(network: Network, weights: Weights, data: datasets.Data) -> Tensor:
     """In %, (replica,); NaN without validation images."""
     if data.validation_index is None or data.validation_labels is None:
         return torch.full((len(data.index),), math.nan)
-    outputs = network.evaluate(weights, data.inputs[data.validation_index])
-    right: Tensor = outputs.argmax(dim=-1) == data.validation_labels
-    return 100 * right.double().mean(dim=-1)
+    return 100 * accuracy(network, weights, data.inputs[data.validation_index], data.validation_labels)
 
 
 @torch.no_grad()
 def _steps_to_fit(network: Network, run: Run, data: datasets.Data) -> Tensor:
     """First recorded step with 99 % of the training images right under their own batch statistics; NaN if none."""
-    inputs, labels = _first_images(data, FIT_IMAGES)
+    inputs, labels = data.first(FIT_IMAGES)
     first = torch.full((len(labels),), math.nan, device=labels.device)
     for step, weights in run.snapshots.items():
         if not first.isnan().any():
