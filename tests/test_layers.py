@@ -13,26 +13,33 @@ MAY_IMPORT = {
     "core": {"errors"},
     "randomness": set(),
     "schedules": set(),
+    "losses": {"errors"},
+    "augmentation": {"errors"},
+    "attacks": {"errors"},
     "statistics": {"errors"},
     "datasets": {"core", "errors", "randomness"},
     "architectures": {"core", "errors", "randomness"},
     "algorithms": {"core", "errors", "randomness", "architectures"},
+    "stopping": {"errors", "architectures"},
     "instruments": {"core", "errors", "randomness", "architectures", "datasets"},
     "store": {"core", "errors"},
     "training": {
-        "core", "errors", "randomness", "schedules", "datasets", "architectures", "algorithms", "instruments"
+        "core", "errors", "randomness", "schedules", "losses", "augmentation", "attacks", "stopping", "datasets",
+        "architectures", "algorithms", "instruments",
     },
     "phenomena": {
-        "core", "errors", "randomness", "schedules", "datasets", "architectures", "algorithms", "instruments",
-        "training",
+        "core", "errors", "randomness", "schedules", "losses", "augmentation", "attacks", "stopping", "datasets",
+        "architectures", "algorithms", "instruments", "training",
     },
-    "engine": {"core", "errors"},
+    "forkserver": set(),
+    "environment": {"core"},
+    "engine": {"core", "errors", "datasets", "environment", "forkserver"},
     "judge": {"core", "errors", "statistics"},
     "report": {"core", "errors", "datasets"},
     "catalogue": {"core", "errors", "phenomena"},
     "evidence": {"core", "errors", "engine", "judge", "store", "report"},
     "flow": {"core", "errors", "engine", "judge", "store"},
-    "cli": {"core", "errors", "catalogue", "datasets", "evidence", "flow", "report"},
+    "cli": {"core", "errors", "catalogue", "datasets", "engine", "evidence", "flow", "forkserver", "report"},
 }  # fmt: skip
 
 

@@ -6,13 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from refute import architectures, datasets
-from refute.algorithms import SGD, Adam
+from refute import architectures, datasets, training
+from refute.algorithms import SAM, SGD, Adam, Clipped, Masked
 from refute.architectures import Network, Readout
+from refute.architectures.layers import Activation, Dense
+from refute.attacks import FGSM, PGD
+from refute.augmentation import RandomCrop, RandomFlip, RandomRotation, RandomShift
 from refute.errors import ShapeError, UsageError
 from refute.instruments import accuracy, training_accuracy
 from refute.randomness import stream
 from refute.schedules import Staircase
+from refute.stopping import LossBelow, Patience
 from refute.training import Run, train
 
 SEEDS = (3, 1, 4, 15)
@@ -180,6 +184,165 @@ def test_lazy_readout_starts_at_zero_and_learns() -> None:
     moved = (trained.end.flat - trained.start.flat).norm() / trained.start.flat.norm()
     assert moved < 0.05
     assert (accuracy(network, trained.end, data.test_inputs, data.test_labels, readout=readout) > 0.6).all()
+
+
+def test_early_stop_ends_a_replica_and_leaves_the_others_as_they_were() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=32)
+    thresholds = torch.tensor([0.0, 1.8, 0.0, 1.5])
+    stopped = run(network, data, SEEDS, steps=60, learning_rate=0.1, snapshots=(3, 50, 60), stop=LossBelow(thresholds))
+    whole = run(network, data, SEEDS, steps=60, learning_rate=0.1, snapshots=(3,))
+    assert torch.equal(stopped.end.flat[[0, 2]], whole.end.flat[[0, 2]])
+    assert torch.equal(stopped.snapshots[3].flat[[0, 2]], whole.snapshots[3].flat[[0, 2]])
+    assert stopped.taken[[0, 2]].tolist() == [60, 60]
+    assert not stopped.diverged.any()
+    for replica in (1, 3):
+        taken = int(stopped.taken[replica])
+        below = whole.losses[replica] < thresholds[replica]
+        assert taken == int(below.int().argmax()) + 1 < 50
+        assert torch.isnan(stopped.losses[replica, taken:]).all()
+        shorter = run(network, data, SEEDS, steps=taken, learning_rate=0.1)
+        assert torch.equal(stopped.end.flat[replica], shorter.end.flat[replica])
+        assert torch.equal(stopped.snapshots[50].flat[replica], stopped.end.flat[replica])
+        assert torch.equal(stopped.snapshots[60].flat[replica], stopped.end.flat[replica])
+
+
+def test_patience_watches_the_weights_of_each_replica() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=8)
+    scores = iter([torch.tensor([1.0, 1.0, 1.0, 1.0]), torch.tensor([0.5, 2.0, 2.0, 0.5]), torch.tensor([3.0, 1.0])])
+    asked = []
+
+    def score(weights: architectures.Weights, replicas: torch.Tensor) -> torch.Tensor:
+        asked.append((weights.replicas, replicas.tolist()))
+        return next(scores)
+
+    stopped = run(network, data, SEEDS, steps=9, stop=Patience(score, every=3, patience=1))
+    assert asked == [(4, [0, 1, 2, 3]), (4, [0, 1, 2, 3]), (2, [1, 2])]
+    assert stopped.taken.tolist() == [6, 9, 9, 6]
+
+
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {"augmentations": (RandomCrop(1), RandomFlip(), RandomRotation(20.0))},
+        {"attack": PGD(0.1, steps=2, low=0.0, high=1.0)},
+        {"augmentations": (RandomShift(1),), "attack": PGD(0.5, norm="l2", steps=2)},
+        {"algorithm": SAM(SGD(momentum=0.9), rho=0.1)},
+        {"algorithm": Clipped(Adam(), 0.1)},
+        {"stop": LossBelow(2.0)},
+    ],
+    ids=["augmented", "adversarial", "both", "sam", "clipped", "stopped"],
+)
+@pytest.mark.parametrize("name", ["mlp", "vgg"])
+def test_every_way_to_train_is_independent_of_packing_and_learns(name: str, extras: dict[str, object]) -> None:
+    data = datasets.load("digits", train=100, seeds=SEEDS)
+    network = small(name, data)
+    options: dict[str, object] = {"steps": 40, "learning_rate": 0.03, **extras}
+    cohort = run(network, data, SEEDS, **options)
+    for replica, seed in enumerate(SEEDS[:2]):
+        alone = run(network, datasets.load("digits", train=100, seeds=[seed]), [seed], **options)
+        assert alone.taken[0] == cohort.taken[replica]
+        assert torch.allclose(alone.end.flat[0], cohort.end.flat[replica], atol=1e-4)
+    plain = run(
+        network, data, SEEDS, **{**options, "augmentations": (), "attack": None, "algorithm": None, "stop": None}
+    )
+    assert not torch.equal(plain.end.flat, cohort.end.flat)
+    assert (cohort.losses.nan_to_num(0.0)[:, -5:].mean(dim=1) < cohort.losses[:, :5].mean(dim=1)).all()
+
+
+def test_adversarial_training_makes_nets_robust() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=64)
+    attack = FGSM(0.2, low=0.0, high=1.0)
+    options: dict[str, object] = {"steps": 150, "learning_rate": 0.2}
+    plain, hardened = run(network, data, SEEDS, **options), run(network, data, SEEDS, attack=attack, **options)
+
+    def robust(trained: Run) -> torch.Tensor:
+        labels = data.test_labels.expand(4, -1)
+
+        def gradient(x: torch.Tensor) -> torch.Tensor:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                outputs = network(trained.end, x)
+                loss = nn.functional.cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="sum")
+                return torch.autograd.grad(loss, x)[0]
+
+        moved = attack.perturb(data.test_inputs.expand(4, *data.test_inputs.shape), gradient, lambda x: x, ())
+        return accuracy(network, trained.end, moved, labels)
+
+    assert (robust(hardened) > robust(plain) + 0.2).all()
+
+
+def test_sharpness_aware_steps_are_those_of_a_plain_module() -> None:
+    data = digits(SEEDS[:1])
+    network = small("mlp", data, depth=1, width=16, normalization="batch")
+    start = network.initialize(SEEDS[:1])
+    trained = run(network, data, SEEDS[:1], start=start, steps=3, batch=None, algorithm=SAM(rho=0.3))
+    module = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)).double()
+    names = ["dense1.weight", "dense1.bias", "dense1.gamma", "dense1.beta", "output.weight", "output.bias"]
+    parameters = [module[0].weight, module[0].bias, module[1].weight, module[1].bias, module[3].weight, module[3].bias]
+    for name, parameter in zip(names, parameters, strict=True):
+        parameter.data.copy_(start[name][0])
+    x, y = data.inputs[data.index[0]].double(), data.labels[0]
+    for _ in range(3):
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(module(x), y), parameters)
+        length = torch.stack([g.norm() for g in gradients]).norm()
+        here = [p.detach().clone() for p in parameters]
+        statistics = module[1].running_mean.clone(), module[1].running_var.clone()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.data.add_(gradient, alpha=0.3 / float(length))
+        gradients = torch.autograd.grad(nn.functional.cross_entropy(module(x), y), parameters)
+        module[1].running_mean.copy_(statistics[0])
+        module[1].running_var.copy_(statistics[1])
+        for parameter, gradient, before in zip(parameters, gradients, here, strict=True):
+            parameter.data.copy_(before - 0.05 * gradient)
+    for name, parameter in zip(names, parameters, strict=True):
+        assert torch.allclose(trained.end[name][0].double(), parameter.detach(), atol=1e-5), name
+    assert torch.allclose(trained.end["dense1.running_mean"][0].double(), module[1].running_mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mlp", "vgg"])
+def test_a_batch_in_chunks_gives_the_gradient_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = digits(SEEDS, flatten=name == "mlp")
+    network = small(name, data)
+    whole = run(network, data, SEEDS, batch=None, steps=5)
+    monkeypatch.setattr(training, "PASS_BYTES", 1)
+    monkeypatch.setattr(training, "SMALLEST_CHUNK", 7)
+    chunked = run(network, data, SEEDS, batch=None, steps=5)
+    assert torch.allclose(whole.losses, chunked.losses, atol=1e-5)
+    assert torch.allclose(whole.end.flat, chunked.end.flat, atol=1e-5)
+    assert not torch.equal(whole.end.flat, chunked.end.flat)
+
+
+def test_an_autoencoder_reconstructs_its_inputs() -> None:
+    data = digits(SEEDS)
+    layers = (Dense("encode", 64, 32), Activation("relu"), Dense("decode", 32, 64))
+    network = Network("autoencoder", layers, data.input_shape, 64)
+    trained = run(network, data, SEEDS, loss="reconstruction", algorithm=Adam(), learning_rate=0.01, steps=300)
+    x = data.first(100).inputs
+    error = (network.evaluate(trained.end, x) - x).square().mean(dim=(1, 2))
+    assert (error < 0.4 * x.var(dim=1).mean()).all()
+    assert torch.allclose(trained.losses[:, -1], error, rtol=0.5)
+
+
+@pytest.mark.parametrize("loss", ["mean-squared", "hinge", "exponential", "squared"])
+def test_every_loss_trains(loss: str) -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=32)
+    trained = run(network, data, SEEDS, loss=loss, steps=200, learning_rate=0.01, algorithm=Adam())
+    assert (training_accuracy(network, trained.end, data) > 0.8).all()
+
+
+def test_a_mask_keeps_its_weights_at_zero() -> None:
+    data = digits(SEEDS)
+    network = small("mlp", data, depth=1, width=32)
+    start = network.initialize(SEEDS)
+    mask = (torch.rand(start.flat.shape, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    start.flat.mul_(mask)
+    trained = run(network, data, SEEDS, start=start, algorithm=Masked(SGD(momentum=0.9), mask), weight_decay=0.01)
+    assert (trained.end.flat[mask == 0] == 0).all()
+    assert (trained.end.flat[mask == 1] != start.flat[mask == 1]).float().mean() > 0.5
 
 
 def test_wrong_vectors_and_snapshots_are_refused() -> None:

@@ -1,50 +1,78 @@
-"""The one training loop: all replicas of a cohort take each step together, each on its own data, in its own order."""
+"""The one training loop: every replica of a cohort takes its steps on its own data, in its own order.
 
+A cohort is trained in groups of replicas, one group after the other: small networks many at once, large ones and
+convolutions one at a time, so that what a step touches stays in the processor's cache. How replicas are grouped
+changes no initial weight, no data order and no noise.
+"""
+
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
-from refute.algorithms import SGD, Algorithm
+from refute import losses
+from refute.algorithms import SGD, Algorithm, State
 from refute.architectures import Network, Readout, Weights
-from refute.datasets import Data
+from refute.architectures.layers import Chain
+from refute.architectures.network import channels_together
+from refute.attacks import Attack
+from refute.augmentation import Augmentation, augment
+from refute.datasets import Batch, Data
 from refute.errors import ShapeError, UsageError
+from refute.losses import Loss
 from refute.randomness import stream
 from refute.schedules import Constant, Schedule
+from refute.stopping import EarlyStop
 
-Loss = Literal["cross-entropy", "squared"]
 Vector = float | Sequence[float] | Tensor
+
+CACHE_BYTES = 6 * 2**20
+"""What one group of replicas should touch in a step: about a core's share of cache (see benchmarks/NOTES.md)."""
+PASS_BYTES = 16 * 2**20
+"""What a pass should touch at most; a larger batch goes through in chunks."""
+SMALLEST_CHUNK = 32
+"""Examples below which smaller passes cost more in calls than they save in cache."""
+PROBE_EXAMPLES = 8
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained cohort. `snapshots[step]` are the weights before that step; `losses` is (replica, step)."""
+    """A trained cohort.
+
+    `start`, `end`: its weights before and after; `snapshots[step]`: those before that step; `losses` (replica, step):
+    of each step's batch, nan after a replica's early stop; `taken` (replica,) int64: steps that each replica took.
+    """
 
     start: Weights
     end: Weights
     snapshots: Mapping[int, Weights]
     losses: Tensor
+    taken: Tensor
     readout: Readout
 
     @property
     def diverged(self) -> Tensor:
         """Replicas whose weights or losses are not finite, bool (replica,)."""
-        return ~(self.end.finite() & torch.isfinite(self.losses).all(dim=1))
+        steps = torch.arange(self.losses.shape[1], device=self.losses.device)
+        sound = torch.isfinite(self.losses) | (steps >= self.taken.unsqueeze(1))
+        return ~(self.end.finite() & sound.all(dim=1))
+
+    def take(self, replicas: slice) -> "Run":
+        """Views of some replicas."""
+        return Run(
+            self.start.take(replicas),
+            self.end.take(replicas),
+            {step: kept.take(replicas) for step, kept in self.snapshots.items()},
+            self.losses[replicas],
+            self.taken[replicas],
+            self.readout.take(replicas),
+        )
 
 
-@dataclass(frozen=True)
-class _Pass:
-    """One forward and backward pass: the replicas it covers, views of their weights, and where gradients go."""
-
-    replicas: slice
-    weights: dict[str, Tensor]
-    trained: dict[str, Tensor]
-    gradients: list[Tensor]
-
-
+@torch.no_grad()
 def train(
     network: Network,
     data: Data,
@@ -56,113 +84,284 @@ def train(
     batch: int | None,
     weight_decay: Vector = 0.0,
     schedule: Schedule | None = None,
-    loss: Loss = "cross-entropy",
+    loss: str | Loss = "cross-entropy",
+    augmentations: Sequence[Augmentation] = (),
+    attack: Attack | None = None,
+    stop: EarlyStop | None = None,
     readout: Readout | None = None,
     snapshots: Sequence[int] = (),
     start: Weights | None = None,
 ) -> Run:
     """Train one cohort.
 
-    Loss per replica: mean over the batch of the cross-entropy, or of (1/2) sum_c (y_c - f_c)^2 ("squared", one-hot y).
-
     Args:
         network: what is trained.
         data: training subset, labels and order are per replica.
         algorithm: plain SGD by default.
         learning_rate: a number, or one per replica.
-        seeds: one per replica; streams "initialization" and "order-EPOCH" are derived from it.
+        seeds: one per replica, of which its streams come: "initialization", "order-EPOCH", "augmentation", "attack".
         steps: number of optimizer steps.
         batch: examples per step and replica; None is full-batch gradient descent.
         weight_decay: a number, or one per replica.
         schedule: multiplier of the learning rate, constant by default.
-        loss: "cross-entropy" or "squared".
+        loss: name of a loss (see `refute.losses`) or a loss of your own; what is minimized is its mean over the batch.
+        augmentations: random changes of every batch's images, see `refute.augmentation`.
+        attack: adversarial training: every batch is moved by it first (after augmentation), against the weights of that
+            step in training mode; running statistics see the moved batch only.
+        stop: when a replica has trained enough, see `refute.stopping`; it then costs nothing more.
         readout: scale and centre of the output (lazy training); plain outputs by default.
         snapshots: steps before which the weights are kept; `steps` itself means after the last.
         start: initial weights; drawn from the seeds by default.
 
     Raises:
         ShapeError: a vector or the data do not have one entry per seed.
+        UsageError: a snapshot lies outside the run, or a network with one output is to tell more than 2 classes apart.
+        UnknownNameError: there is no loss of that name.
     """
     replicas = len(seeds)
-    device = str(data.inputs.device)
-    rate, decay = (
-        _column(v, replicas, n).to(device)
-        for v, n in ((learning_rate, "learning_rate"), (weight_decay, "weight_decay"))
-    )
     if data.index.shape[0] != replicas:
         raise ShapeError(f"data are for {data.index.shape[0]} replicas, {replicas} seeds came")
     unknown = [step for step in snapshots if not 0 <= step <= steps]
     if unknown:
         raise UsageError(f"snapshots must lie between 0 and {steps} steps, {unknown} came")
-
-    schedule, algorithm, readout = schedule or Constant(), algorithm or SGD(), readout or Readout()
+    chosen = losses.get(loss) if isinstance(loss, str) else loss
+    if network.outputs == 1 and data.classes != 2 and not isinstance(chosen, losses.Reconstruction):
+        raise UsageError(f"a network with one output tells 2 classes apart, but {data.name} has {data.classes}")
+    device = str(data.inputs.device)
+    rate = _column(learning_rate, replicas, "learning_rate").to(device)
+    decay = _column(weight_decay, replicas, "weight_decay").to(device)
     start = start.clone() if start is not None else network.initialize(seeds, device=device)
-    weights = start.clone()
-    state = algorithm.start(weights)
+    run = Run(
+        start,
+        start.clone(),
+        {step: start.clone() for step in snapshots},
+        torch.full((replicas, steps), torch.nan, device=device),
+        torch.zeros(replicas, dtype=torch.int64, device=device),
+        readout or Readout(),
+    )
+    whole = _Job(
+        network,
+        data,
+        algorithm or SGD(),
+        rate,
+        decay,
+        tuple(seeds),
+        batch if batch is not None and batch < data.index.shape[1] else None,
+        schedule or Constant(),
+        chosen,
+        tuple(augmentations),
+        attack,
+        stop,
+        run,
+    )
+    size, chunk = _sizes(network, start, data, batch)
+    for first in range(0, replicas, size):
+        group = slice(first, min(first + size, replicas))
+        _train_group(whole.take(group), chunk, _begin(whole, group))
+    return run
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be trained, and where the results go (views of the cohort's, in a job for some replicas)."""
+
+    network: Network
+    data: Data
+    algorithm: Algorithm
+    rate: Tensor
+    decay: Tensor
+    seeds: tuple[int, ...]
+    batch: int | None
+    schedule: Schedule
+    loss: Loss
+    augmentations: tuple[Augmentation, ...]
+    attack: Attack | None
+    stop: EarlyStop | None
+    run: Run
+
+    def take(self, replicas: slice) -> "_Job":
+        return replace(
+            self,
+            data=self.data.take_replicas(replicas),
+            algorithm=self.algorithm.take(replicas),
+            rate=self.rate[replicas],
+            decay=self.decay[replicas],
+            seeds=self.seeds[replicas],
+            attack=self.attack and self.attack.take(replicas),
+            run=self.run.take(replicas),
+        )
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Where a group stands: steps taken, what the optimizer and the early stop remember, generators of each replica."""
+
+    step: int
+    optimizer: State
+    stop: State
+    augmentation: tuple[torch.Generator, ...]
+    attack: tuple[torch.Generator, ...]
+
+    def take(self, replicas: slice, step: int) -> "_Progress":
+        return _Progress(
+            step,
+            _rows(self.optimizer, replicas),
+            _rows(self.stop, replicas),
+            self.augmentation[replicas],
+            self.attack[replicas],
+        )
+
+
+def _begin(whole: _Job, group: slice) -> _Progress:
+    job = whole.take(group)
+    places = torch.arange(group.start, group.stop, device=job.rate.device)
+    return _Progress(
+        0,
+        job.algorithm.start(job.run.end),
+        job.stop.start(places) if job.stop else {},
+        tuple(stream(seed, "augmentation") for seed in job.seeds),
+        tuple(stream(seed, "attack") for seed in job.seeds),
+    )
+
+
+def _rows(state: State, replicas: slice) -> State:
+    return {name: tensor[replicas] if tensor.ndim else tensor.clone() for name, tensor in state.items()}
+
+
+def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
+    """Train some replicas, all of them at once in every step; those that an early stop leaves go on by themselves."""
+    run, steps = job.run, job.run.losses.shape[1]
+    weights = run.end
     gradient = torch.zeros_like(weights.flat)
-    passes = _passes(network, weights, gradient)
-    losses = torch.zeros(replicas, steps, device=device)
-    kept: dict[int, Weights] = {}
-
-    for step, positions in enumerate(_batches(seeds, data.index.shape[1], batch, steps, device)):
-        if step in snapshots:
-            kept[step] = weights.clone()
-        inputs, labels = data.batch(positions)
-        for each in passes:
-            x, y = inputs[each.replicas], labels[each.replicas]
-            outputs = network(each.weights, x, training=True)
-            outputs = readout.take(each.replicas).of(network, outputs, x)
-            per_replica = _loss(outputs, y, loss)
-            losses[each.replicas, step] = per_replica.detach()
-            gradients = torch.autograd.grad(per_replica.sum(), list(each.trained.values()))
-            for target, found in zip(each.gradients, gradients, strict=True):
-                target.copy_(found)
-        algorithm.step(weights, gradient, state, rate * schedule(step, steps), decay)
-
-    if steps in snapshots:
-        kept[steps] = weights.clone()
-    return Run(start, weights, kept, losses, readout)
+    chain = job.network.bind(weights, gradient)
+    decay = job.decay if job.decay.any() else None
+    for step, (inputs, targets) in enumerate(_batches(job, progress.step, steps), progress.step):
+        if step in run.snapshots:
+            run.snapshots[step].copy_(weights)
+        inputs, targets = _changed(job, progress, weights, inputs, targets)
+        run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk)
+        again = partial(_differentiate_again, weights, job, chain, inputs, targets, chunk)
+        rate = job.rate * job.schedule(step, steps)
+        job.algorithm.step(weights, gradient, progress.optimizer, rate, decay, again)
+        if job.stop is None:
+            continue
+        finished = job.stop.finished(progress.stop, step, run.losses[:, step], weights)
+        if finished.any():
+            _end(run, step + 1, finished)
+            for part in _parts(~finished):
+                _train_group(job.take(part), chunk, progress.take(part, step + 1))
+            return
+    _end(run, steps, torch.ones(len(job.seeds), dtype=torch.bool, device=weights.flat.device))
 
 
-def _passes(network: Network, weights: Weights, gradient: Tensor) -> list[_Pass]:
-    """Stacked nets take one pass over all replicas, looped ones a pass per replica.
+def _end(run: Run, taken: int, which: Tensor) -> None:
+    """These replicas are done after `taken` steps: later snapshots are their last weights."""
+    run.taken[which] = taken
+    for step, kept in run.snapshots.items():
+        if step >= taken:
+            for part in _parts(which):
+                kept.take(part).copy_(run.end.take(part))
 
-    The leaves are views of the cohort's weights: an optimizer step on the one flat array moves them all.
+
+def _parts(which: Tensor) -> list[slice]:
+    """The runs of neighbours among the chosen replicas, so that each is a view of its tensors."""
+    chosen = which.nonzero().flatten().tolist()
+    starts = [r for r in chosen if r - 1 not in chosen]
+    ends = [r + 1 for r in chosen if r + 1 not in chosen]
+    return [slice(a, b) for a, b in zip(starts, ends, strict=True)]
+
+
+def _changed(
+    job: _Job, progress: _Progress, weights: Weights, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A batch after augmentation and attack."""
+    if job.augmentations:
+        same = targets is inputs
+        inputs = augment(inputs, job.augmentations, progress.augmentation)
+        targets = inputs if same else targets
+    if job.attack is None:
+        return inputs, targets
+    frozen = Weights(weights.slots, weights.flat, {name: b.clone() for name, b in weights.buffers.items()})
+
+    def each(x: Tensor) -> Tensor:
+        outputs = job.network(frozen, x, training=True)
+        return job.loss.each(job.run.readout.of(job.network, outputs, x), targets)
+
+    def gradient(x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (found,) = torch.autograd.grad(each(x).sum(), x)
+        return found
+
+    return job.attack.perturb(inputs, gradient, each, progress.attack), targets
+
+
+def _differentiate_again(
+    weights: Weights, job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int
+) -> None:
+    """The gradient of the same batch at weights that an algorithm tries; running statistics stay as they are."""
+    kept = {name: buffer.clone() for name, buffer in weights.buffers.items()}
+    _differentiate(job, chain, inputs, targets, chunk)
+    for name, buffer in kept.items():
+        weights.buffers[name].copy_(buffer)
+
+
+def _differentiate(job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int) -> Tensor:
+    """Fill the gradient that `chain` was bound to with that of the mean loss; give the mean loss, (replica,).
+
+    The batch goes through in chunks of about `chunk` examples: sums of gradients are those of the whole batch.
     """
-    count = weights.replicas
-    groups = [slice(r, r + 1) for r in range(count)] if network.mode == "looped" else [slice(0, count)]
-    gradients = Weights(weights.slots, gradient)
-    passes = []
-    for group in groups:
-        views = {name: tensor[group].detach() for name, tensor in weights.items()}
-        trained = {slot.name: views[slot.name].requires_grad_() for slot in weights.slots if not slot.buffer}
-        passes.append(_Pass(group, views, trained, [gradients[name][group] for name in trained]))
-    return passes
+    examples = inputs.shape[1]
+    pieces = math.ceil(examples / chunk)
+    total = torch.zeros(len(inputs), device=inputs.device)
+    for piece in range(pieces):
+        part = slice(examples * piece // pieces, examples * (piece + 1) // pieces)
+        x = inputs[:, part]
+        outputs = chain.forward(x)
+        seen = job.run.readout.of(job.network, outputs, x)
+        each, of_outputs = job.loss.value_and_gradient(seen, targets[:, part])
+        chain.backward(job.run.readout.gradient(of_outputs).div_(examples), add=piece > 0)
+        total += each.sum(dim=1)
+    return total / examples
 
 
-def _batches(seeds: Sequence[int], examples: int, batch: int | None, steps: int, device: str) -> Iterator[Tensor]:
-    """Positions (replica, batch) in each replica's training subset; each epoch is a fresh shuffle per replica."""
-    if batch is None or batch >= examples:
-        everything = torch.arange(examples, device=device).expand(len(seeds), examples)
-        for _ in range(steps):
-            yield everything
+def _sizes(network: Network, weights: Weights, data: Data, batch: int | None) -> tuple[int, int]:
+    """Replicas to a group and examples to a pass, so that what a pass touches stays in cache."""
+    examples = min(batch or data.index.shape[1], data.index.shape[1])
+    if weights.flat.device.type != "cpu":
+        return weights.replicas, examples
+    probe = data.take_replicas(slice(0, 1)).first(PROBE_EXAMPLES).inputs
+    probe = channels_together(probe) if network.channels_last else probe
+    touched = 2 * network.activation_bytes(weights, probe)  # activations and their gradients
+    chunk = examples if network.mixes else min(examples, max(SMALLEST_CHUNK, PASS_BYTES // touched))
+    if network.mode == "looped":
+        return 1, chunk
+    optimizer = 3 * weights.flat.element_size() * weights.flat.shape[1]  # weights, gradient, momentum
+    return max(1, CACHE_BYTES // (optimizer + touched * chunk)), chunk
+
+
+def _batches(job: _Job, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs (replica, batch, ...) and targets of every step from `first` on; every epoch is a fresh shuffle."""
+    examples, device = job.data.index.shape[1], job.data.index.device
+    if job.batch is None:
+        whole = _laid_out(job, job.data.first(examples))
+        for _ in range(first, steps):
+            yield whole
         return
-    per_epoch = examples // batch
-    for step in range(steps):
+    per_epoch = examples // job.batch
+    order = torch.empty(0)
+    for step in range(first, steps):
         epoch, position = divmod(step, per_epoch)
-        if position == 0:
-            shuffled = [torch.randperm(examples, generator=stream(seed, f"order-{epoch}")) for seed in seeds]
+        if position == 0 or step == first:
+            shuffled = [torch.randperm(examples, generator=stream(seed, f"order-{epoch}")) for seed in job.seeds]
             order = torch.stack(shuffled).to(device)
-        yield order[:, position * batch : (position + 1) * batch]
+        yield _laid_out(job, job.data.batch(order[:, position * job.batch : (position + 1) * job.batch]))
 
 
-def _loss(outputs: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-    """Loss of each replica (replica,) from outputs (replica, batch, output) and labels (replica, batch)."""
-    if loss == "squared":
-        targets = functional.one_hot(labels, outputs.shape[-1]).to(outputs.dtype)
-        return (outputs - targets).square().sum(dim=-1).mean(dim=-1) / 2
-    each = functional.cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none")
-    return each.view(labels.shape).mean(dim=-1)
+def _laid_out(job: _Job, examples: Batch) -> tuple[Tensor, Tensor]:
+    """Inputs in the network's memory order, and targets: the labels, or the inputs themselves for a reconstruction."""
+    inputs = channels_together(examples.inputs) if job.network.channels_last else examples.inputs
+    return inputs, inputs if isinstance(job.loss, losses.Reconstruction) else examples.labels
 
 
 def _column(value: Vector, replicas: int, name: str) -> Tensor:

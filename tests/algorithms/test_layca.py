@@ -14,8 +14,11 @@ from refute.training import train
 
 SEEDS = (1, 2, 3)
 RATES = torch.tensor([[0.5], [0.05], [0.001]])
-NO_DECAY = torch.zeros(3, 1)
 NETWORK = architectures.build("mlp", (6,), 4, depth=2, width=5, normalization="batch")
+
+
+def never() -> None:
+    raise AssertionError("only SAM asks for a second gradient")
 
 
 def turned(kernel: NDArray[np.float64], step: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
@@ -43,7 +46,7 @@ def test_a_step_is_that_of_the_official_code() -> None:
     weights, gradient = made()
     before = weights.clone()
     multipliers = {"dense2.weight": torch.tensor([[1.0], [0.1], [10.0]])}
-    Layca(rates=multipliers).step(weights, gradient.clone(), {}, RATES, NO_DECAY)
+    Layca(rates=multipliers).step(weights, gradient.clone(), {}, RATES, None, never)
     steps = Weights(weights.slots, gradient)
     for name in NETWORK.kernels:
         for replica in range(3):
@@ -55,7 +58,7 @@ def test_a_step_is_that_of_the_official_code() -> None:
 def test_a_step_keeps_every_norm_and_turns_by_the_arctangent_of_the_rate() -> None:
     weights, gradient = made()
     before = weights.clone()
-    Layca().step(weights, gradient, {}, RATES, NO_DECAY)
+    Layca().step(weights, gradient, {}, RATES, None, never)
     for name in NETWORK.kernels:
         for replica in range(3):
             a, b = before[name][replica], weights[name][replica]
@@ -66,7 +69,7 @@ def test_a_step_keeps_every_norm_and_turns_by_the_arctangent_of_the_rate() -> No
 def test_nothing_but_kernels_moves() -> None:
     weights, gradient = made()
     before = weights.clone()
-    Layca().step(weights, gradient, {}, RATES, NO_DECAY)
+    Layca().step(weights, gradient, {}, RATES, None, never)
     others = set(weights) - set(NETWORK.kernels)
     assert others
     assert all(torch.equal(weights[name], before[name]) for name in others)
@@ -79,7 +82,7 @@ def test_a_kernel_without_a_step_stays_and_is_counted() -> None:
     steps["dense2.weight"][0] *= 1e-9
     steps["dense1.weight"][2] = 3e-8 * weights["dense1.weight"][2]
     before, idle = weights.clone(), torch.zeros(3, 1)
-    Layca(idle=idle).step(weights, gradient, {}, RATES, NO_DECAY)
+    Layca(idle=idle).step(weights, gradient, {}, RATES, None, never)
     assert idle[:, 0].tolist() == [2, 0, 1]
     assert torch.allclose(weights["dense1.weight"][0], before["dense1.weight"][0], rtol=1e-6)
     assert torch.isfinite(weights.flat).all()
@@ -88,9 +91,23 @@ def test_a_kernel_without_a_step_stays_and_is_counted() -> None:
 def test_the_step_depends_only_on_the_directions_direction() -> None:
     one, gradient = made()
     other = one.clone()
-    Layca().step(one, gradient.clone(), {}, RATES, NO_DECAY)
-    Layca().step(other, 1000 * gradient, {}, RATES, NO_DECAY)
+    Layca().step(one, gradient.clone(), {}, RATES, None, never)
+    Layca().step(other, 1000 * gradient, {}, RATES, None, never)
     assert torch.allclose(one.flat, other.flat, rtol=1e-4, atol=1e-6)
+
+
+def test_some_replicas_alone_take_the_same_step_and_count_into_the_same_tensor() -> None:
+    together, gradient = made()
+    alone, idle = together.clone(), torch.zeros(3, 1)
+    Weights(together.slots, gradient)["dense1.weight"][2] = 0
+    multipliers = {"dense2.weight": torch.tensor([[1.0], [0.1], [10.0]])}
+    Layca(rates=multipliers).step(together, gradient.clone(), {}, RATES, None, never)
+    last = slice(1, 3)
+    Layca(rates=multipliers, idle=idle).take(last).step(
+        alone.take(last), gradient[last].clone(), {}, RATES[last], None, never
+    )
+    torch.testing.assert_close(alone.flat[last], together.flat[last])
+    assert idle[:, 0].tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("inner", [SGD(), Adam()], ids=["sgd", "adam"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from refute.algorithms.interface import Algorithm, State
+from refute.algorithms.interface import Again, Algorithm, State
 from refute.algorithms.sgd import SGD
 from refute.architectures import Weights
 
@@ -30,11 +30,13 @@ class Layca:
     def start(self, weights: Weights) -> State:
         return self.inner.start(weights)
 
-    def direction(self, weights: Weights, gradient: Tensor, state: State, decay: Tensor) -> Tensor:
-        return self.inner.direction(weights, gradient, state, decay)
+    def direction(self, weights: Weights, gradient: Tensor, state: State, decay: Tensor | None, again: Again) -> Tensor:
+        return self.inner.direction(weights, gradient, state, decay, again)
 
-    def step(self, weights: Weights, gradient: Tensor, state: State, rate: Tensor, decay: Tensor) -> None:
-        steps = Weights(weights.slots, self.direction(weights, gradient, state, decay))
+    def step(
+        self, weights: Weights, gradient: Tensor, state: State, rate: Tensor, decay: Tensor | None, again: Again
+    ) -> None:
+        steps = Weights(weights.slots, self.direction(weights, gradient, state, decay, again))
         for slot in weights.slots:
             if slot.kernel:
                 turned = rate * self.rates[slot.name] if slot.name in self.rates else rate
@@ -42,12 +44,16 @@ class Layca:
                 if self.idle is not None:
                     self.idle.add_(stays)
 
+    def take(self, replicas: slice) -> "Layca":
+        rates = {name: rate[replicas] for name, rate in self.rates.items()}
+        return Layca(self.inner.take(replicas), rates, None if self.idle is None else self.idle[replicas])
+
 
 def _turn(kernel: Tensor, step: Tensor, rate: Tensor) -> Tensor:
-    """Rotate `kernel` (replica, weight) against `step` by arctan(rate), in place; which stayed, bool (replica, 1)."""
+    """Rotate `kernel` (replica, weight) by arctan(rate) against `step`; changes both; bool (replica, 1): who stayed."""
     norm = kernel.norm(dim=1, keepdim=True)
     along = (step * kernel).sum(dim=1, keepdim=True) / norm.square()
-    tangent = step - along * kernel
+    tangent = step.addcmul_(kernel, along, value=-1)
     length = tangent.norm(dim=1, keepdim=True)
     stays: Tensor = length <= SMALLEST_STEP
     scale = (rate * norm / length).masked_fill(stays, 0.0)

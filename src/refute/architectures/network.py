@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from refute.architectures.initialization import draw
-from refute.architectures.layers import BATCH_NORM_MOMENTUM, FromModule, Layer, Slot
+from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, FromModule, Layer, Slot
 from refute.errors import ShapeError
 from refute.randomness import stream
 
-EVALUATION_BATCH = 2000
-"""Examples per forward pass of an evaluation: large enough for full speed, small enough for any cohort's memory."""
+EVALUATION_BATCH = {"stacked": 1000, "looped": 256}
+"""Examples per forward pass of an evaluation, by mode: many enough for full speed, few enough to stay in cache."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ class Weights(Mapping[str, Tensor]):
     def clone(self) -> "Weights":
         """A copy that shares no memory."""
         return Weights(self.slots, self.flat.clone(), {name: buffer.clone() for name, buffer in self.buffers.items()})
+
+    def copy_(self, other: "Weights") -> None:
+        """Take over the values of `other`, in place."""
+        self.flat.copy_(other.flat)
+        for name, buffer in self.buffers.items():
+            buffer.copy_(other.buffers[name])
 
     def take(self, replicas: slice) -> "Weights":
         """Views of some replicas."""
@@ -102,6 +108,16 @@ class Network:
         """ "looped" (one replica at a time, for convolutions and modules) or "stacked" (all at once, dense nets)."""
         return "looped" if any(layer.loops for layer in self.layers) else "stacked"
 
+    @property
+    def mixes(self) -> bool:
+        """Whether in training an example's output depends on the other examples of its batch (batch normalization)."""
+        return any(layer.mixes for layer in self.layers)
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether images are best kept with their channels together in memory."""
+        return any(isinstance(layer, Convolution) for layer in self.layers)
+
     def parameters(self) -> int:
         """Number of trained numbers of one replica."""
         return sum(math.prod(slot.shape) for slot in self.slots if not slot.buffer)
@@ -131,12 +147,39 @@ class Network:
             activations = layer.apply(activations, weights, training)
         return activations
 
+    def bind(self, weights: Weights, gradient: Tensor) -> Chain:
+        """The network in training, over these weights; its backward pass fills `gradient` (replica, parameter)."""
+        return Chain(self.layers, weights, Weights(weights.slots, gradient), wanted=False, spare=False)
+
     @torch.no_grad()
-    def evaluate(self, weights: Weights, inputs: Tensor, *, batch: int = EVALUATION_BATCH) -> Tensor:
+    def activation_bytes(self, weights: Weights, inputs: Tensor) -> int:
+        """Bytes that one example of one replica keeps for the backward pass, measured on `inputs` (1, example, ...)."""
+        first = weights.take(slice(0, 1)).clone()
+        own = {
+            first.flat.untyped_storage().data_ptr(),
+            *(b.untyped_storage().data_ptr() for b in first.buffers.values()),
+        }
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            memory = tensor.untyped_storage()
+            if memory.data_ptr() not in own:
+                kept[memory.data_ptr()] = memory.nbytes()
+            return tensor
+
+        first.flat.requires_grad_()
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs = self(first, inputs, training=True)
+        del outputs
+        return sum(kept.values()) // inputs.shape[1]
+
+    @torch.no_grad()
+    def evaluate(self, weights: Weights, inputs: Tensor, *, batch: int | None = None) -> Tensor:
         """Outputs (replica, example, output), in evaluation mode.
 
         `inputs` is (example, *input_shape), shared by all replicas, or (replica, example, *input_shape).
         """
+        batch = batch or EVALUATION_BATCH[self.mode]
         shared = tuple(inputs.shape[1:]) == self.input_shape
         if not shared and tuple(inputs.shape[2:]) != self.input_shape:
             raise ShapeError(
@@ -153,6 +196,8 @@ class Network:
         return self._one_pass(weights, inputs, shared, batch)
 
     def _one_pass(self, weights: Weights, inputs: Tensor, shared: bool, batch: int) -> Tensor:
+        if self.channels_last:
+            inputs = channels_together(inputs)
         if shared:
             inputs = inputs.unsqueeze(0).expand(weights.replicas, *inputs.shape)
         return torch.cat([self(weights, chunk) for chunk in torch.split(inputs, batch, dim=1)], dim=1)
@@ -178,6 +223,13 @@ class Network:
             return {name: tensor.detach().clone() for name, tensor in named}
 
         return Network(name, (FromModule(make_module()),), input_shape, outputs, initial)
+
+
+def channels_together(images: Tensor) -> Tensor:
+    """(..., channel, height, width), the same numbers with the channels of each pixel side by side in memory."""
+    if images.shape[-3] == 1:  # nothing moves, but the strides must say so
+        return images.squeeze(-3).contiguous().unsqueeze(-1).movedim(-1, -3)
+    return images.movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
 def estimate_statistics(network: Network, weights: Weights, inputs: Tensor) -> Weights:

@@ -23,6 +23,10 @@ class Readout:
             outputs = outputs - network.evaluate(self.centre, inputs)
         return outputs if self.scale is None else outputs * self.scale.view(-1, 1, 1)
 
+    def gradient(self, gradient: Tensor) -> Tensor:
+        """A loss's gradient with respect to the network's outputs, from that with respect to the readout."""
+        return gradient if self.scale is None else gradient * self.scale.view(-1, 1, 1)
+
     def take(self, replicas: slice) -> "Readout":
         """The readout of some replicas."""
         return Readout(

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from refute.architectures import Network, Readout, Weights
-from refute.architectures.network import EVALUATION_BATCH
 from refute.datasets import Data
+
+BATCH = 1000
+"""Training examples of every replica gathered at a time."""
 
 
 def accuracy(
@@ -32,7 +34,7 @@ def training_accuracy(network: Network, weights: Weights, data: Data, *, readout
     """Accuracy of every replica on its own training subset and (possibly noisy) labels, in [0, 1], shape (replica,)."""
     replicas, examples = data.index.shape
     correct = torch.zeros(replicas, dtype=torch.float64, device=data.inputs.device)
-    for positions in torch.split(torch.arange(examples, device=data.inputs.device), EVALUATION_BATCH):
+    for positions in torch.split(torch.arange(examples, device=data.inputs.device), BATCH):
         inputs, labels = data.batch(positions.expand(replicas, -1))
         outputs = network.evaluate(weights, inputs)
         if readout is not None:

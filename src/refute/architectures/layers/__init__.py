@@ -1,0 +1,30 @@
+"""Layers as frozen values: which tensors they own, and how they map activations of a whole cohort."""
+
+from refute.architectures.layers.combination import Chain, Residual
+from refute.architectures.layers.convolution import Convolution
+from refute.architectures.layers.dense import Dense
+from refute.architectures.layers.elementwise import Activation, Flatten, GlobalAveragePool, MaxPool
+from refute.architectures.layers.interface import Differentiated, Layer, Shape, Slot, Step, Tensors
+from refute.architectures.layers.module import FromModule
+from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
+
+__all__ = [
+    "BATCH_NORM_EPSILON",
+    "BATCH_NORM_MOMENTUM",
+    "Activation",
+    "BatchNorm",
+    "Chain",
+    "Convolution",
+    "Dense",
+    "Differentiated",
+    "Flatten",
+    "FromModule",
+    "GlobalAveragePool",
+    "Layer",
+    "MaxPool",
+    "Residual",
+    "Shape",
+    "Slot",
+    "Step",
+    "Tensors",
+]

@@ -1,0 +1,89 @@
+"""Layers made of layers: residual blocks, and the chain that a network is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from refute.architectures.layers.elementwise import Activation
+from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
+
+
+@dataclass(frozen=True)
+class Residual:
+    """x -> activation(body(x) + shortcut(x)); an empty shortcut is the identity."""
+
+    body: tuple[Layer, ...]
+    shortcut: tuple[Layer, ...] = ()
+    activation: str = "relu"
+
+    @property
+    def loops(self) -> bool:
+        return any(layer.loops for layer in (*self.body, *self.shortcut))
+
+    @property
+    def mixes(self) -> bool:
+        return any(layer.mixes for layer in (*self.body, *self.shortcut))
+
+    def slots(self) -> tuple[Slot, ...]:
+        return tuple(slot for layer in (*self.body, *self.shortcut) for slot in layer.slots())
+
+    def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:
+        outputs, skipped = inputs, inputs
+        for layer in self.body:
+            outputs = layer.apply(outputs, weights, training)
+        for layer in self.shortcut:
+            skipped = layer.apply(skipped, weights, training)
+        return Activation(self.activation).apply(outputs + skipped, weights, training)
+
+    def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
+        return _ResidualStep(self, weights, gradients, wanted=wanted)
+
+
+class _ResidualStep:
+    def __init__(self, layer: Residual, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
+        self.wanted = wanted
+        self.body = Chain(layer.body, weights, gradients, wanted=wanted, spare=False)
+        self.shortcut = Chain(layer.shortcut, weights, gradients, wanted=wanted, spare=False)
+        self.activation = Activation(layer.activation).bind(weights, gradients, wanted=True, spare=True)
+        self.spare = self.activation.spare
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs, skipped = self.body.forward(inputs), self.shortcut.forward(inputs)
+        return self.activation.forward(outputs.add_(skipped) if self.body.spare else outputs + skipped)
+
+    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
+        of_sum = self.activation.backward(gradient, add=add)
+        assert of_sum is not None, "wanted when it was bound"
+        of_body = self.body.backward(of_sum.clone(), add=add)  # either branch may overwrite what it is given
+        of_shortcut = self.shortcut.backward(of_sum, add=add)
+        return None if of_body is None or of_shortcut is None else of_body.add_(of_shortcut)
+
+
+class Chain:
+    """Layers one after another, bound to the weights of some replicas: the step of a whole network."""
+
+    def __init__(
+        self, layers: Sequence[Layer], weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool
+    ) -> None:
+        self.steps: list[Step] = []
+        self.first = len(layers)  # the first step that anyone wants gradients from
+        for position, layer in enumerate(layers):
+            self.steps.append(layer.bind(weights, gradients, wanted=wanted, spare=spare))
+            wanted = wanted or any(not slot.buffer for slot in layer.slots())
+            if wanted:
+                self.first = min(self.first, position)
+            spare = self.steps[-1].spare
+        self.spare = spare
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for step in self.steps:
+            inputs = step.forward(inputs)
+        return inputs
+
+    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
+        passed: Tensor | None = gradient
+        for step in reversed(self.steps[self.first :]):
+            assert passed is not None, "wanted by the step before"
+            passed = step.backward(passed, add=add)
+        return passed
