@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "architectures": {"core", "errors", "randomness"},
     "algorithms": {"core", "errors", "randomness", "architectures"},
     "stopping": {"errors", "architectures"},
-    "instruments": {"core", "errors", "randomness", "architectures", "datasets"},
+    "instruments": {"core", "errors", "randomness", "architectures", "datasets", "losses", "attacks"},
     "store": {"core", "errors"},
     "training": {
         "core", "errors", "randomness", "schedules", "losses", "augmentation", "attacks", "stopping", "datasets",
