@@ -354,3 +354,37 @@ def test_wrong_vectors_and_snapshots_are_refused() -> None:
         run(network, data, SEEDS[:2])
     with pytest.raises(UsageError, match=r"between 0 and 12 steps, \[13\] came"):
         run(network, data, SEEDS, snapshots=(13,))
+
+
+def test_dropout_follows_the_seeds_whatever_the_packing() -> None:
+    data = digits(SEEDS)
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.LayerNorm(16), nn.Linear(16, 10))
+
+    network = Network.from_module(make, input_shape=(64,), outputs=10)
+    assert network.mode == "stacked"
+    looped = Network.from_module(make, input_shape=(64,), outputs=10, fold=False)
+    assert looped.mode == "looped"
+    cohort, one_by_one = run(network, data, SEEDS), run(looped, data, SEEDS)
+    assert torch.allclose(cohort.end.flat, one_by_one.end.flat, atol=1e-5)
+    alone = run(network, digits(SEEDS[1:2]), SEEDS[1:2])
+    assert torch.allclose(alone.end.flat[0], cohort.end.flat[1], atol=1e-5)
+    elsewhere = run(network, data, SEEDS, start=network.initialize((7, 8, 9, 10)))
+    again = run(network, data, SEEDS, start=network.initialize((7, 8, 9, 10)))
+    assert torch.equal(elsewhere.end.flat, again.end.flat)
+
+
+def test_running_statistics_of_a_module_are_estimated_by_its_own_momentum() -> None:
+    data = digits(SEEDS)
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8, momentum=0.3), nn.LayerNorm(8), nn.Linear(8, 10))
+
+    network = Network.from_module(make, input_shape=(64,), outputs=10)
+    weights = network.initialize(SEEDS)
+    inputs = data.first(100).inputs
+    settled = architectures.estimate_statistics(network, weights, inputs)
+    hidden = torch.baddbmm(weights["0.bias"].unsqueeze(1), inputs, weights["0.weight"].transpose(1, 2))
+    assert torch.allclose(settled["1.running_mean"], hidden.mean(dim=1), atol=1e-5)
+    assert torch.allclose(settled["1.running_var"], hidden.var(dim=1), atol=1e-4)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refute import losses
 from refute.algorithms import SGD, Algorithm, State
-from refute.architectures import Network, Readout, Weights
+from refute.architectures import Network, Readout, Weights, noise
 from refute.architectures.layers import Chain
 from refute.architectures.network import channels_together
 from refute.attacks import Attack
@@ -99,7 +99,8 @@ def train(
         data: training subset, labels and order are per replica.
         algorithm: plain SGD by default.
         learning_rate: a number, or one per replica.
-        seeds: one per replica, of which its streams come: "initialization", "order-EPOCH", "augmentation", "attack".
+        seeds: one per replica, of which its streams come: "initialization", "order-EPOCH", "augmentation", "attack" and
+            "noise" (dropout).
         steps: number of optimizer steps.
         batch: examples per step and replica; None is full-batch gradient descent.
         weight_decay: a number, or one per replica.
@@ -154,6 +155,7 @@ def train(
         stop,
         run,
     )
+    noise.begin(run.end.buffers, seeds)
     size, chunk = _sizes(network, start, data, batch)
     for first in range(0, replicas, size):
         group = slice(first, min(first + size, replicas))
@@ -300,7 +302,7 @@ def _differentiate_again(
     weights: Weights, job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int
 ) -> None:
     """The gradient of the same batch at weights that an algorithm tries; running statistics stay as they are."""
-    kept = {name: buffer.clone() for name, buffer in weights.buffers.items()}
+    kept = {name: buffer.clone() for name, buffer in weights.buffers.items() if name != noise.STATE}
     _differentiate(job, chain, inputs, targets, chunk)
     for name, buffer in kept.items():
         weights.buffers[name].copy_(buffer)

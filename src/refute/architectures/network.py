@@ -13,8 +13,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from refute.architectures.chains import as_chain
 from refute.architectures.initialization import draw
-from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, FromModule, Layer, Slot
+from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot
+from refute.architectures.looped import MakeModule, made
+from refute.architectures.looped import draw as draw_module
+from refute.architectures.modules import as_layer
 from refute.errors import ShapeError
 from refute.randomness import stream
 
@@ -101,7 +105,12 @@ class Network:
     def units(self) -> dict[str, tuple[str, ...]]:
         """Weight layer (or residual block) -> names of all its tensors, biases and normalization included."""
         groups = itertools.groupby(self.slots, key=lambda slot: slot.name.split(".")[0])
-        return {unit: tuple(slot.name for slot in slots) for unit, slots in groups}
+        units = {unit: tuple(slots) for unit, slots in groups}
+        return {
+            unit: tuple(slot.name for slot in slots)
+            for unit, slots in units.items()
+            if not all(slot.buffer for slot in slots)
+        }
 
     @property
     def mode(self) -> str:
@@ -204,25 +213,44 @@ class Network:
 
     @staticmethod
     def from_module(
-        make_module: Callable[[], torch.nn.Module], *, input_shape: tuple[int, ...], outputs: int, name: str = "module"
+        make_module: MakeModule,
+        *,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        name: str = "module",
+        input_dtype: torch.dtype | None = None,
+        examples: Tensor | None = None,
+        fold: bool = True,
     ) -> "Network":
-        """Any nn.Module factory as a network, in looped mode.
+        """Any nn.Module factory as a network.
+
+        A chain (nn.Sequential) of layers that refute has itself becomes these layers. Other modules run all replicas at
+        once where that is found to give the same numbers as running them one by one, which is tried out here in
+        float64; else one by one (`why` of the layer then says what stood in the way).
 
         The factory draws its weights from torch's global generator, which is seeded for each replica and put back.
+
+        Args:
+            make_module: makes an instance, with new weights each time.
+            input_shape: of one example.
+            outputs: how many numbers the module gives for an example.
+            name: for messages.
+            input_dtype: type of the inputs, when it can't be found out by trying.
+            examples: inputs (example, *input_shape) to try both ways with; random by default.
+            fold: False runs replicas one by one in any case.
+
+        Raises:
+            UsageError: the module takes no such inputs, or gives no tensor.
 
         >>> net = Network.from_module(lambda: torch.nn.Linear(3, 2), input_shape=(3,), outputs=2)
         >>> net.evaluate(net.initialize([0, 1]), torch.zeros(5, 3)).shape
         torch.Size([2, 5, 2])
         """
-
-        def initial(seed: int) -> Mapping[str, Tensor]:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                module = make_module()
-            named = (*module.named_parameters(), *module.named_buffers())
-            return {name: tensor.detach().clone() for name, tensor in named}
-
-        return Network(name, (FromModule(make_module()),), input_shape, outputs, initial)
+        layers = as_chain(made(make_module, 0), input_shape) if fold else None
+        if layers is None:
+            layer = as_layer(make_module, input_shape, input_dtype=input_dtype, examples=examples, fold=fold)
+            layers = (layer,)
+        return Network(name, layers, input_shape, outputs, lambda seed: draw_module(make_module, seed))
 
 
 def channels_together(images: Tensor) -> Tensor:
@@ -249,11 +277,14 @@ def _settle(layers: tuple[Layer, ...], weights: Weights, inputs: Tensor) -> None
 
     A pass in training mode moves a statistic s to (1 - m) s + m b with b the batch's; from s = 0 it becomes m b.
     """
-    statistics = [buffer for buffer in weights.buffers.values() if buffer.is_floating_point()]
-    for buffer in statistics:
-        buffer.zero_()
+    momenta: dict[str, float] = {}
+    for layer in layers:
+        own = getattr(layer, "momenta", None)  # modules know theirs; our own layers have one for all
+        momenta |= {s.name: BATCH_NORM_MOMENTUM for s in layer.slots() if s.buffer} if own is None else own
+    for name in momenta:
+        weights.buffers[name].zero_()
     activations = inputs
     for layer in layers:
         activations = layer.apply(activations, weights, True)
-    for buffer in statistics:
-        buffer.div_(BATCH_NORM_MOMENTUM)
+    for name, momentum in momenta.items():
+        weights.buffers[name].div_(momentum)

@@ -5,7 +5,6 @@ from refute.architectures.layers.convolution import Convolution
 from refute.architectures.layers.dense import Dense
 from refute.architectures.layers.elementwise import Activation, Flatten, GlobalAveragePool, MaxPool
 from refute.architectures.layers.interface import Differentiated, Layer, Shape, Slot, Step, Tensors
-from refute.architectures.layers.module import FromModule
 from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "Dense",
     "Differentiated",
     "Flatten",
-    "FromModule",
     "GlobalAveragePool",
     "Layer",
     "MaxPool",
