@@ -103,6 +103,11 @@ def test_list_show_and_data(tmp_path: Path) -> None:
         (("run", "layer-criticality", "--only", "datset=mnist"), "did you mean 'dataset'"),
         (("run", "layer-criticality", "--only", "mnist"), "--only takes factor=level"),
         (("run", "layer-criticality", "--device", "cuda:9"), "--device cpu"),
+        (
+            ("run", "layer-criticality", "--scale", "smoke", "--executor", "dask"),
+            "must be local, ray or ray://HOST:PORT",
+        ),
+        (("run", "layer-criticality", "--memory", "much"), "--memory takes a size such as 8GB"),
         (("run", "layer-criticality", "--data", "mnist"), "--data takes NAME=PATH"),
         (("run", "layer-criticality", "--data", "minst=/tmp"), "did you mean 'mnist'"),
         (("run", "layer-criticality", "--data", "mnist=/no/such/place"), "/no/such/place"),
@@ -173,3 +178,49 @@ def test_a_stopped_run_goes_on_where_it_was(lab: Path, tmp_path: Path, how: sign
     assert resumed["trials"]["cached"] > 0
     untouched = json.loads(refute(*arguments, "--json", cwd=lab).stdout)
     assert resumed["claims"] == untouched["claims"]
+
+
+BROKEN = """
+import sys
+from refute import catalogue, cli
+from refute.phenomena import layer_criticality as module
+from dataclasses import replace
+
+def trial(cohort):
+    if 1 in cohort.blocks and cohort["regime"] == "standard":
+        raise ZeroDivisionError("nothing to divide")
+    return module.trial(cohort)
+
+if __name__ == "__main__":
+    broken = replace(module.PHENOMENON, trial=trial)
+    catalogue.get = lambda name: broken
+    sys.argv[0] = "refute"
+    cli.main()
+"""
+
+
+def test_a_failing_trial_is_reported_and_tried_again(lab: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    arguments = ("run", "layer-criticality", *DIGITS, "--only", "regime=standard", "--workers", "1", "--json")
+    answer = subprocess.run(
+        [sys.executable, "broken.py", *arguments],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 1, answer.stderr
+    document = json.loads(answer.stdout)
+    failed = document["trials"]["planned"] - document["trials"]["run"]
+    assert failed > 0
+    assert document["claims"], "the verdicts are made from the others"
+    assert f"{failed} of {document['trials']['planned']} trials of layer-criticality could not be run" in answer.stderr
+    assert "ZeroDivisionError: nothing to divide (broken.py, line 9)" in answer.stderr
+    assert "dataset=digits, " in answer.stderr
+    assert ", seed 1\n" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    mended = json.loads(refute(*arguments, cwd=tmp_path).stdout)
+    assert mended["trials"]["run"] == failed
+    assert mended["claims"] == json.loads(refute(*arguments, cwd=lab).stdout)["claims"]

@@ -36,10 +36,14 @@ MAY_IMPORT = {
     "engine": {"core", "errors", "datasets", "environment", "forkserver"},
     "judge": {"core", "errors", "statistics"},
     "report": {"core", "errors", "datasets"},
+    "tables": {"core", "errors", "statistics"},
+    "cli_judge": {"tables", "report"},
     "catalogue": {"core", "errors", "phenomena"},
     "evidence": {"core", "errors", "engine", "judge", "store", "report"},
     "flow": {"core", "errors", "engine", "judge", "store"},
-    "cli": {"core", "errors", "catalogue", "datasets", "engine", "evidence", "flow", "forkserver", "report"},
+    "cli": {
+        "core", "errors", "catalogue", "cli_judge", "datasets", "engine", "evidence", "flow", "forkserver", "report",
+    },
 }  # fmt: skip
 
 
@@ -74,7 +78,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_no_import_inside_a_function(path: Path) -> None:
-    if path.name == "cli.py":
+    if path.name in ("cli.py", "cli_judge.py"):
         return
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

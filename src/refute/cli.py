@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from refute.cli_judge import judge
 from refute.errors import RefuteError, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from refute.core import Outcome
 
 INTERRUPTED = 1
+FAILED = 1
+FAILURES_SHOWN = 10
 app = typer.Typer(
     name="refute",
     help="Put claims about deep nets to the test: train replicas, measure, and get a verdict with its interval.",
@@ -101,6 +104,12 @@ def run(
         int | None, typer.Option(min=0, help="Worker processes, one thread each; default: as many as cores")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0 ...")] = "cpu",
+    executor: Annotated[
+        str, typer.Option(help="local, ray (a cluster in this process) or ray://HOST:PORT (an existing one)")
+    ] = "local",
+    memory: Annotated[
+        str | None, typer.Option(help="What all workers together may take, such as 8GB; default: what is free")
+    ] = None,
     data: LocalData = None,
     html: Annotated[
         Path | None, typer.Option(help="Where the page goes; default: LAB/NAME-SCALE.html", metavar="FILE")
@@ -117,9 +126,17 @@ def run(
 
       refute run stage-like-learning --json > verdicts.json
     """
+    from refute import forkserver
+
+    if executor == "local" and workers != 0:
+        forkserver.start("refute.cli", *forkserver.preload_of(names))  # imports while this process does
     from refute import catalogue, flow
+    from refute.engine import check_executor
+    from refute.engine.memory import parse_size
     from refute.report import watch
 
+    check_executor(executor)
+    limit = None if memory is None else parse_size(memory)
     own_copies = _use_local(data)
     _check_device(device)
     console = _console(stderr=as_json)
@@ -136,6 +153,8 @@ def run(
                 lab=lab,
                 workers=workers,
                 device=device,
+                executor=executor,
+                memory=limit,
                 watch=watcher,
             )
         outcomes.append(outcome)
@@ -145,6 +164,9 @@ def run(
             typer.echo(f"The page with all pictures: {page.resolve()}")
     if as_json:
         _print_outcomes_json(outcomes)
+    if any(outcome.failures for outcome in outcomes):
+        _print_failures(outcomes)
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -167,6 +189,9 @@ def verdict(
         _print_outcomes_json([outcome])
     else:
         _print_outcome(outcome, _console())
+
+
+app.command("judge")(judge)
 
 
 @app.command()
@@ -296,6 +321,27 @@ def _print_outcomes_json(outcomes: "list[Outcome]") -> None:
     for outcome in outcomes:
         for warning in outcome.warnings:
             typer.echo(f"refute: warning: {warning}", err=True)
+
+
+def _print_failures(outcomes: "list[Outcome]") -> None:
+    """Every trial that could not be run with its levels and seed, those of the same error together."""
+    for outcome in outcomes:
+        by_error: dict[str, list[str]] = {}
+        for failure in outcome.failures:
+            levels = ", ".join(f"{name}={level}" for name, level in failure.trial.levels.items())
+            by_error.setdefault(failure.error, []).append(f"{levels}, seed {failure.trial.block}")
+        name, count = outcome.phenomenon.name, len(outcome.failures)
+        typer.echo(
+            f"refute: {count} of {len(outcome.trials)} trials of {name} could not be run; the verdicts come from the "
+            "others, and the same command tries only these again:",
+            err=True,
+        )
+        for error, trials in by_error.items():
+            typer.echo(f"  {error}", err=True)
+            for trial in trials[:FAILURES_SHOWN]:
+                typer.echo(f"    {trial}", err=True)
+            if len(trials) > FAILURES_SHOWN:
+                typer.echo(f"    and {len(trials) - FAILURES_SHOWN} more", err=True)
 
 
 def _print_json(value: Any) -> None:

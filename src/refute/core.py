@@ -8,6 +8,7 @@ A definition that contradicts itself raises `DefinitionError` when the value is 
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -535,11 +536,14 @@ def digest(value: Any, length: int = 20) -> str:
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:length]
 
 
-@dataclass(frozen=True)
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One replica: one level of every factor, one block. `key` identifies it for ever."""
 
@@ -558,13 +562,42 @@ def make_trial(phenomenon: Phenomenon, levels: Mapping[str, Level], block: int, 
     The seed depends on the phenomenon, the levels of its `cell` factors and the block: cells do not share randomness,
     the arms of a comparison do.
     """
+    return make_trials(phenomenon, levels, (block,), settings)[0]
+
+
+def make_trials(
+    phenomenon: Phenomenon, levels: Mapping[str, Level], blocks: Sequence[int], settings: Mapping[str, Level]
+) -> list[Trial]:
+    """The trials of several blocks, as `make_trial` makes them one by one; what they share is made once."""
     defaults = phenomenon.defaults()
-    full = {name: levels.get(name, defaults.get(name)) for name in phenomenon.factors}
+    full = {name: levels[name] if name in levels else defaults[name] for name in phenomenon.factors}
     varied = {name: level for name, level in full.items() if level != defaults.get(name)}
-    key = digest([phenomenon.name, phenomenon.version, varied, dict(settings), block])
-    cell = [full[name] for name in phenomenon.cell]
-    seed = int(digest([phenomenon.name, cell, block], 15), 16)
-    return Trial(phenomenon.name, phenomenon.version, full, block, dict(settings), key, seed)  # type: ignore[arg-type]
+    shared = dict(settings)
+    named = _started_digest([phenomenon.name, phenomenon.version, varied, shared])
+    drawn = _started_digest([phenomenon.name, [full[name] for name in phenomenon.cell]])
+    return [
+        Trial(
+            phenomenon.name,
+            phenomenon.version,
+            full,
+            block,
+            shared,
+            sys.intern(_ended_digest(named, block, 20)),
+            int(_ended_digest(drawn, block, 15), 16),
+        )
+        for block in blocks
+    ]
+
+
+def _started_digest(head: list[Any]) -> "hashlib._Hash":
+    """`digest([*head, block])` up to the block."""
+    return hashlib.sha256(_canonical(head)[:-1].encode() + b",")
+
+
+def _ended_digest(started: "hashlib._Hash", block: int, length: int) -> str:
+    whole = started.copy()
+    whole.update(b"%d]" % block)
+    return whole.hexdigest()[:length]
 
 
 @dataclass(frozen=True)
@@ -631,7 +664,7 @@ class Curve:
         yield from zip(grid, self.values, strict=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """What one trial measured."""
 
@@ -643,6 +676,15 @@ class Result:
 
 Results = Mapping[str, Result]
 """Trial key -> result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A trial that could not be run: nothing is stored of it, and the next run tries it again."""
+
+    trial: Trial
+    error: str
+    """What was raised, type and text, or how its workers ended and what to do."""
 
 
 # --- what the judge says ------------------------------------------------------------------------------------------
@@ -786,3 +828,5 @@ class Outcome:
     """Sum over cohorts of the seconds that their worker took, as stored."""
     provenance: tuple[Provenance, ...] = ()
     warnings: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    """Trials that this run could not run."""

@@ -5,13 +5,15 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from refute.core import Outcome, Phenomenon, Progress, Result, Trial, Verdict
-from refute.engine import cohorts, default_workers, execute, plan
+from refute.core import Failure, Outcome, Phenomenon, Progress, Result, Results, Trial, Verdict
+from refute.engine import cohorts, execute, plan
 from refute.judge import judge
-from refute.store import Store, provenance
+from refute.store import Store
 
 JUDGE_EVERY_SECONDS = 2.0
-"""How often a live table gets new running verdicts."""
+"""How often a live table gets new running verdicts, at most."""
+JUDGING_SHARE = 0.05
+"""Most of the driver's time that goes into running verdicts: with many trials they come less often."""
 
 
 def run(
@@ -25,6 +27,8 @@ def run(
     lab: Path = Path("lab"),
     workers: int | None = None,
     device: str = "cpu",
+    executor: str = "local",
+    memory: int | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
 ) -> Outcome:
     """Train what is missing, then judge: plan -> store.missing -> cohorts -> execute -> store.add -> judge.
@@ -39,10 +43,13 @@ def run(
         lab: where results are stored; what is already there is not trained again.
         workers: worker processes with one thread each; by default as many as cores. 0 means in this process.
         device: "cpu", "cuda", "cuda:0" ...
+        executor: "local", "ray" or "ray://HOST:PORT", see `refute.engine.execute`.
+        memory: bytes that the workers of this machine may take together; by default what is free.
         watch: is told about progress after every cohort.
 
     Returns:
-        The outcome, ready for `refute.report`.
+        The outcome, ready for `refute.report`. Trials that could not be run are its `failures`; verdicts are made from
+        the others, and the next run tries only what is missing.
     """
     started = time.monotonic()
     trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only, own_copies=own_copies)
@@ -50,16 +57,20 @@ def run(
         warnings.simplefilter("always")
         store = Store(lab)
         results = store.results(trials)
-        missing = store.missing(trials)
+        missing = [trial for trial in trials if trial.key not in results]
         packed = cohorts(phenomenon, missing, size=phenomenon.protocol(scale).cohort, device=device)
-        teller = _Teller(phenomenon, scale, trials, len(packed), len(trials) - len(missing), watch, started)
-        made = provenance(device)
-        workers = default_workers(device) if workers is None else workers
-        for finished in execute(phenomenon, packed, workers=workers, tell=teller.message):
-            store.add(finished.cohort, finished.results, made, finished.seconds)
-            results |= {result.key: result for result in finished.results}
-            teller.finished(finished.results, results)
-        return _outcome(phenomenon, scale, trials, store, results, len(missing), started, caught)
+        teller = _Teller(phenomenon, scale, trials, len(packed), len(results), watch, started)
+        failures = []
+        for one in execute(phenomenon, packed, workers=workers, executor=executor, memory=memory, tell=teller.message):
+            if isinstance(one, Failure):
+                failures.append(one)
+                continue
+            path = store.add(one.cohort, one.results, one.provenance, one.seconds)
+            results.add(path, one.results, curves=any(result.curves for result in one.results))
+            teller.finished(one.results, results)
+        outcome = _outcome(phenomenon, scale, trials, store, results, len(missing), started, caught, failures)
+        teller.ended(outcome.verdicts)
+        return outcome
 
 
 def stored(
@@ -78,7 +89,7 @@ def stored(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         store = Store(lab)
-        return _outcome(phenomenon, scale, trials, store, store.results(trials), 0, started, caught)
+        return _outcome(phenomenon, scale, trials, store, store.results(trials), 0, started, caught, ())
 
 
 def _outcome(
@@ -86,10 +97,11 @@ def _outcome(
     scale: str,
     trials: tuple[Trial, ...],
     store: Store,
-    results: dict[str, Result],
-    trials_run: int,
+    results: Results,
+    missing: int,
     started: float,
     caught: Sequence[warnings.WarningMessage],
+    failures: Sequence[Failure],
 ) -> Outcome:
     verdicts = judge(phenomenon, trials, results)
     return Outcome(
@@ -98,13 +110,14 @@ def _outcome(
         trials=trials,
         results=results,
         verdicts=verdicts,
-        trials_run=trials_run,
-        trials_cached=len(results) - trials_run,
+        trials_run=missing - len(failures),
+        trials_cached=len(results) - (missing - len(failures)),
         diverged=sum(result.diverged for result in results.values()),
         seconds=time.monotonic() - started,
         core_seconds=store.seconds(trials),
         provenance=store.provenance(trials),
         warnings=tuple(dict.fromkeys(str(warning.message) for warning in caught)),
+        failures=tuple(failures),
     )
 
 
@@ -125,20 +138,26 @@ class _Teller:
         self.cohorts_total, self.cached = cohorts_total, cached
         self.watch, self.started = watch, started
         self.cohorts_done = self.trials_run = self.diverged = 0
-        self.judged = 0.0
+        self.judge_at = 0.0
         self.verdicts: tuple[Verdict, ...] = ()
         if cohorts_total:
             self.message("")
 
-    def finished(self, new: Sequence[Result], results: Mapping[str, Result]) -> None:
+    def finished(self, new: Sequence[Result], results: Results) -> None:
         self.cohorts_done += 1
         self.trials_run += len(new)
         self.diverged += sum(result.diverged for result in new)
-        last = self.cohorts_done == self.cohorts_total
-        if last or time.monotonic() - self.judged > JUDGE_EVERY_SECONDS:
+        began = time.monotonic()
+        if began >= self.judge_at:
             self.verdicts = judge(self.phenomenon, self.trials, results)
-            self.judged = time.monotonic()
+            ended = time.monotonic()
+            self.judge_at = ended + max(JUDGE_EVERY_SECONDS, (ended - began) / JUDGING_SHARE)
         self.message("")
+
+    def ended(self, verdicts: tuple[Verdict, ...]) -> None:
+        self.verdicts = verdicts
+        if self.cohorts_total:
+            self.message("")
 
     def message(self, text: str) -> None:
         self.watch(
@@ -146,7 +165,7 @@ class _Teller:
                 phenomenon=self.phenomenon,
                 scale=self.scale,
                 cohorts_done=self.cohorts_done,
-                cohorts_total=self.cohorts_total,
+                cohorts_total=max(self.cohorts_total, self.cohorts_done),
                 trials_run=self.trials_run,
                 trials_cached=self.cached,
                 trials_planned=len(self.trials),

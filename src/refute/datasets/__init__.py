@@ -1,13 +1,15 @@
 """Data sets: fetched through channels, verified, cached, and loaded as the tensors of a cohort.
 
 `load` is what a phenomenon calls; `fetch`, `status` and `use_local` are what a person needs; `raw` gives the decoded
-arrays. A data set is one file of this package that holds `DATASET = DataSet(...)`.
+arrays; `pack` and `receive` bring them to other machines. A data set is one file of this package that holds
+`DATASET = DataSet(...)`.
 """
 
 from refute.datasets.dataset import DataSet
 from refute.datasets.fetching import DataSource, DataStatus, RawData, fetch, raw, status, use_local
 from refute.datasets.find import get, names
 from refute.datasets.loading import Batch, Data, load
+from refute.datasets.sending import Parcel, pack, receive
 
 __all__ = [
     "Batch",
@@ -15,12 +17,15 @@ __all__ = [
     "DataSet",
     "DataSource",
     "DataStatus",
+    "Parcel",
     "RawData",
     "fetch",
     "get",
     "load",
     "names",
+    "pack",
     "raw",
+    "receive",
     "status",
     "use_local",
 ]

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +17,15 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 from filelock import FileLock
+from numpy.typing import NDArray
 
-from refute.datasets.dataset import ARRAY_NAMES, Arrays, Checksums, checksums
+from refute.datasets.dataset import ARRAY_NAMES, Arrays, Checksums, checksums, sha256
 from refute.errors import ChecksumError, DataError
 
 DATA_VARIABLE = "REFUTE_DATA"
 SOURCE_FILE = "source.json"
+
+FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,51 @@ def open_arrays(entry: Entry) -> Arrays:
         if came != expected:
             raise ChecksumError(f"{entry.folder / name}.npy should have sha256 {expected}, but has {came}")
     return arrays
+
+
+def shared(folder: Path, names: Sequence[str], make: Callable[[], Sequence[FloatArray]]) -> list[FloatArray]:
+    """Arrays that are derived from a data set: made by the first process that asks, memory-mapped by all.
+
+    A process that maps them shares their pages with all others. Where the cache can't be written, or the disk is full,
+    each process keeps its own.
+
+    `names`: of the arrays; `make`: computes them, in this order.
+    """
+    try:
+        found = _open_shared(folder, names)
+        if found is None:
+            with locked(folder):
+                found = _open_shared(folder, names) or _write_shared(folder, names, make())
+        return found
+    except (OSError, DataError):
+        return list(make())
+
+
+def _open_shared(folder: Path, names: Sequence[str]) -> list[FloatArray] | None:
+    """The arrays in `folder`; None if one is not there or is not what was written."""
+    try:
+        sums = json.loads((folder / SOURCE_FILE).read_text())["checksums"]
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="c") for name in names]  # a stray write stays private
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return arrays if all(sha256(array) == sums.get(name) for name, array in zip(names, arrays, strict=True)) else None
+
+
+def _write_shared(folder: Path, names: Sequence[str], arrays: Sequence[FloatArray]) -> list[FloatArray]:
+    """Store them under the lock; what was damaged is replaced."""
+    temporary = scratch(folder)
+    try:
+        temporary.mkdir(parents=True)
+        for name, array in zip(names, arrays, strict=True):
+            _write_array(temporary / f"{name}.npy", array)
+        sums = {name: sha256(array) for name, array in zip(names, arrays, strict=True)}
+        _write_bytes(temporary / SOURCE_FILE, json.dumps({"checksums": sums}, indent=1).encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        _flush_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return _open_shared(folder, names) or list(arrays)
 
 
 @contextmanager

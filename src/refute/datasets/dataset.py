@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,11 @@ class Checksums:
 
 def checksums(arrays: Arrays) -> Checksums:
     """The checksums of `arrays`, to compare with the published ones."""
-    return Checksums(**{name: _sha256(getattr(arrays, name)) for name in ARRAY_NAMES})
+    return Checksums(**{name: sha256(getattr(arrays, name)) for name in ARRAY_NAMES})
 
 
-def _sha256(array: NDArray[np.generic]) -> str:
+def sha256(array: NDArray[Any]) -> str:
+    """The sha256 of an array's bytes, in C order."""
     # a view, not tobytes: a memory-mapped array is hashed without a copy
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 

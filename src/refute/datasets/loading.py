@@ -1,5 +1,6 @@
 """From a data set to the tensors of one cohort: one pool of images for all replicas, one subset of it for each."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from refute.datasets import cache
 from refute.datasets.dataset import DataSet
 from refute.datasets.fetching import RawData, open_raw
 from refute.datasets.find import get
@@ -17,8 +19,16 @@ from refute.datasets.transforms import average_pool, grayscale, label_noise, mom
 from refute.errors import UsageError
 from refute.randomness import stream
 
-# Pools kept in memory per process. A pool of all of CIFAR-10 in float32 takes 0.74 GB.
-POOLS_KEPT = 2
+POOLS_KEPT = 8
+"""Pools kept open per process; they are memory-mapped and cost address space only."""
+COPIES_KEPT = 2
+"""Pools kept on a GPU, where each one is a copy: all of CIFAR-10 takes 0.74 GB."""
+
+VIEWS = "views"
+"""Folder of the cache with the decoded pools, which all processes of a machine share."""
+DECODING = 1
+"""Number of the way in which images are decoded; another one never reads what this one wrote."""
+PARTS = ("train_inputs", "test_inputs")
 
 
 class Batch(NamedTuple):
@@ -83,7 +93,7 @@ class Data:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Pool:
     """All images of a data set as tensors: inputs float32 (image, *shape), labels int64 (image,)."""
 
@@ -141,7 +151,9 @@ def load(
         raise UsageError(f"{name}: seeds should hold one seed per replica, but is empty")
     view = _View(size, grayscale, standardize, flatten, None if classes is None else tuple(classes))
     raw = open_raw(dataset)
-    pool = _pool(dataset, raw, view, device)
+    pool = _pool(dataset, raw, view)
+    if device != "cpu":
+        pool = _copied(pool, device)
     labels = pool.labels.cpu()
     drawn = subsample(
         labels,
@@ -201,17 +213,33 @@ def _test_rows(name: str, available: int, test: int | None) -> Tensor:
 
 
 @lru_cache(maxsize=POOLS_KEPT)
-def _pool(dataset: DataSet, raw: RawData, view: _View, device: str) -> _Pool:
+def _pool(dataset: DataSet, raw: RawData, view: _View) -> _Pool:
     """All images of `raw` seen as `view` says. `open_raw` gives the same value as long as the data are the same."""
-    train_images, train_labels = _select(dataset, raw.train_images, raw.train_labels, view.classes)
-    test_images, test_labels = _select(dataset, raw.test_images, raw.test_labels, view.classes)
+    train_labels = _labels(dataset, raw.train_labels, view.classes)
+    test_labels = _labels(dataset, raw.test_labels, view.classes)
+    named = f"{DECODING} {raw.source.identity} {view._replace(flatten=False)}"
+    folder = cache.root() / VIEWS / f"{dataset.name}-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
+    inputs = [torch.from_numpy(array) for array in cache.shared(folder, PARTS, lambda: _decode(raw, view))]
+    train, test = (part.flatten(1) for part in inputs) if view.flatten else inputs
+    return _Pool(train, train_labels, test, test_labels)
+
+
+@lru_cache(maxsize=COPIES_KEPT)
+def _copied(pool: _Pool, device: str) -> _Pool:
+    return _Pool(*(tensor.to(device) for tensor in (pool.inputs, pool.labels, pool.test_inputs, pool.test_labels)))
+
+
+def _decode(raw: RawData, view: _View) -> list[cache.FloatArray]:
+    """Training and test images, each (image, channel, height, width) float32."""
+    train_images, test_images = raw.train_images, raw.test_images
+    if view.classes is not None:
+        train_images = train_images[np.isin(raw.train_labels, view.classes)]
+        test_images = test_images[np.isin(raw.test_labels, view.classes)]
     train, test = _see(train_images, raw.scale, view), _see(test_images, raw.scale, view)
     if view.standardize:
         statistics = moments(train)
         train, test = standardize(train, statistics), standardize(test, statistics)
-    if view.flatten:
-        train, test = train.flatten(1), test.flatten(1)
-    return _Pool(train.to(device), train_labels.to(device), test.to(device), test_labels.to(device))
+    return [train.numpy(), test.numpy()]
 
 
 def _see(images: NDArray[np.uint8], scale: int, view: _View) -> Tensor:
@@ -223,22 +251,14 @@ def _see(images: NDArray[np.uint8], scale: int, view: _View) -> Tensor:
     return pixels if view.size is None else average_pool(pixels, view.size)
 
 
-class _Selected(NamedTuple):
-    images: NDArray[np.uint8]
-    labels: Tensor
-
-
-def _select(
-    dataset: DataSet, images: NDArray[np.uint8], labels: NDArray[np.int64], classes: tuple[int, ...] | None
-) -> _Selected:
-    """The images of `classes` only, with labels renumbered in that order."""
+def _labels(dataset: DataSet, labels: NDArray[np.int64], classes: tuple[int, ...] | None) -> Tensor:
+    """The labels of the images of `classes` only, renumbered in that order."""
     if classes is None:
-        return _Selected(images, torch.from_numpy(np.array(labels)))
+        return torch.from_numpy(np.array(labels))
     if len(set(classes)) != len(classes) or not set(classes) <= set(range(dataset.classes)) or not classes:
         raise UsageError(
             f"{dataset.name}: classes should be different numbers in 0..{dataset.classes - 1}, but are {list(classes)}"
         )
-    rows = np.isin(labels, classes)
     renumbered = np.full(dataset.classes, -1, dtype=np.int64)
     renumbered[list(classes)] = np.arange(len(classes))
-    return _Selected(images[rows], torch.from_numpy(renumbered[labels[rows]]))
+    return torch.from_numpy(renumbered[labels[np.isin(labels, classes)]])

@@ -2,9 +2,23 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from refute.core import Cohort, Level, Phenomenon, Trial
+
+
+def divide(cohort: Cohort, pieces: int) -> list[Cohort]:
+    """A cohort in pieces of nearly equal size."""
+    return [
+        Cohort(
+            cohort.trials[a:b],
+            cohort.looped,
+            {name: levels[a:b] for name, levels in cohort.stacked.items()},
+            cohort.settings,
+            cohort.device,
+        )
+        for a, b in _cuts(len(cohort), pieces)
+    ]
 
 
 def cohorts(phenomenon: Phenomenon, trials: Sequence[Trial], *, size: int, device: str = "cpu") -> list[Cohort]:
@@ -20,9 +34,12 @@ def cohorts(phenomenon: Phenomenon, trials: Sequence[Trial], *, size: int, devic
     packed = []
     for members in groups.values():
         pieces = math.ceil(len(members) / size)
-        cuts = [len(members) * piece // pieces for piece in range(pieces + 1)]
-        packed += [_cohort(phenomenon, looped, members[a:b], device) for a, b in itertools.pairwise(cuts)]
+        packed += [_cohort(phenomenon, looped, members[a:b], device) for a, b in _cuts(len(members), pieces)]
     return packed
+
+
+def _cuts(count: int, pieces: int) -> Iterator[tuple[int, int]]:
+    return itertools.pairwise(count * piece // pieces for piece in range(pieces + 1))
 
 
 def _cohort(phenomenon: Phenomenon, looped: Sequence[str], members: list[Trial], device: str) -> Cohort:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from refute.core import Level, Phenomenon, Protocol, Trial, expand, make_trial
+from refute.core import Level, Phenomenon, Protocol, Trial, expand, make_trials
 from refute.errors import UnknownNameError, UsageError, did_you_mean
 
 
@@ -47,8 +47,8 @@ def plan(
             full = {**defaults, **levels}
             if any(str(full[name]) not in wanted for name, wanted in only.items()):
                 continue
-            for block in range(first_seed, first_seed + (seeds or grid.seeds)):
-                trial = make_trial(phenomenon, levels, block, {**settings, **_own_copy(full, own_copies or {})})
+            blocks = range(first_seed, first_seed + (seeds or grid.seeds))
+            for trial in make_trials(phenomenon, levels, blocks, {**settings, **_own_copy(full, own_copies or {})}):
                 trials.setdefault(trial.key, trial)
     if not trials:
         wanted = ", ".join(f"{name}={'|'.join(levels)}" for name, levels in only.items())

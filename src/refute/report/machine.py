@@ -28,6 +28,10 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "core_seconds": outcome.core_seconds,
         "warnings": list(outcome.warnings),
+        "failures": [
+            {"levels": dict(failure.trial.levels), "block": failure.trial.block, "error": failure.error}
+            for failure in outcome.failures
+        ],
     }
     strict: dict[str, Any] = _strict(value)
     return strict

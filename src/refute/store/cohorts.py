@@ -2,9 +2,12 @@
 
 import io
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,15 +41,36 @@ class StoredCohort:
     provenance: Provenance
     seconds: float
 
-    def results(self) -> dict[str, Result]:
-        """All its results by key; raises StoreError when it can't be read any more."""
-        try:
-            with pq.ParquetFile(self.path) as file:
-                return from_table(file.read(READ, use_threads=False))
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(
-                f"{self.path} can't be read, but it was sound a moment ago; run the command again"
-            ) from error
+
+def read_results(path: Path) -> dict[str, Result]:
+    """All results of a file by key; raises StoreError when it can't be read any more."""
+    return from_table(_read(path))
+
+
+class Scalars(NamedTuple):
+    """Results without their curves, and whether the file holds curves."""
+
+    results: dict[str, Result]
+    curves: bool
+
+
+def read_scalars(cohort: StoredCohort) -> Scalars:
+    """The same without curves."""
+    table = _read(cohort.path)
+    scalars = table.filter(pc.is_null(table.column("axis0")))
+    found = from_table(scalars)
+    if len(found) < len(cohort.keys):  # trials whose only numbers are those of curves
+        whole = from_table(table)
+        found |= {key: Result(key, result.diverged, {}) for key, result in whole.items() if key not in found}
+    return Scalars(found, len(scalars) < len(table))
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(READ, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} can't be read, but it was sound a moment ago; run the command again") from error
 
 
 def pack(cohort: Cohort, results: Sequence[Result], provenance: Provenance, seconds: float) -> bytes:
@@ -75,10 +99,17 @@ def describe(path: Path, content: bytes) -> StoredCohort:
     try:
         metadata = pq.read_metadata(pa.BufferReader(content)).metadata
         description = json.loads(metadata[b"refute"])
-        keys = tuple(json.loads(metadata[b"trials"]))
-        return StoredCohort(path, keys, Provenance(**description["provenance"]), float(description["seconds"]))
+        keys = tuple(map(sys.intern, json.loads(metadata[b"trials"])))
+        made = _provenance(json.dumps(description["provenance"]))
+        return StoredCohort(path, keys, made, float(description["seconds"]))
     except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path} is not a file of this version of refute; move it out of the lab") from error
+
+
+@lru_cache(maxsize=64)
+def _provenance(text: str) -> Provenance:
+    """One value for all files of a run."""
+    return Provenance(**json.loads(text))
 
 
 def rows_of(cohorts: Iterable[StoredCohort]) -> ds.Dataset:

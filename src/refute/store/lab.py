@@ -19,8 +19,9 @@ import duckdb
 from refute.core import Cohort, Provenance, Result, Trial
 from refute.errors import DamagedFileWarning, DeterminismWarning, StoreError, UsageError
 from refute.store.agreement import Disagreement, compare
-from refute.store.cohorts import StoredCohort, describe, pack, rows_of
+from refute.store.cohorts import StoredCohort, describe, pack, read_results, read_scalars, rows_of
 from refute.store.files import TEMPORARY, digest_of, proves_itself, reason, remove_stale, set_aside, write_whole
+from refute.store.results import StoredResults
 
 
 class Store:
@@ -49,26 +50,27 @@ class Store:
         stored = {key for cohort in self._cohorts(trials) for key in cohort.keys}
         return [trial for trial in trials if trial.key not in stored]
 
-    def results(self, trials: Sequence[Trial]) -> dict[str, Result]:
-        """Stored results by key; of a trial stored twice the one made first.
+    def results(self, trials: Sequence[Trial]) -> StoredResults:
+        """Stored results by key; of a trial stored twice the one made first. Curves are read when they are asked for.
 
         Warns:
             DeterminismWarning: once, when such results differ, with the largest deviation of all.
         """
         wanted = {trial.key for trial in trials}
-        found: dict[str, Result] = {}
-        origin: dict[str, StoredCohort] = {}
+        found = StoredResults()
+        origin: dict[Path, StoredCohort] = {}
         differing: list[tuple[Disagreement, str, StoredCohort, StoredCohort]] = []
         for cohort in self._holding(trials):
-            for key, result in cohort.results().items():
-                if key not in wanted:
-                    continue
-                if key not in found:
-                    found[key], origin[key] = result, cohort
-                    continue
-                disagreement = compare(found[key], result)
+            origin[cohort.path] = cohort
+            doubled = [key for key in cohort.keys if key in found]
+            again = read_results(cohort.path) if doubled else {}
+            for key in doubled:
+                disagreement = compare(found.whole(key), again[key])
                 if disagreement.deviation > 0:
-                    differing.append((disagreement, key, origin[key], cohort))
+                    differing.append((disagreement, key, origin[found.path(key)], cohort))
+            scalars = read_scalars(cohort)
+            new = [result for key, result in scalars.results.items() if key in wanted]
+            found.add(cohort.path, new, curves=scalars.curves)
         if differing:
             warnings.warn(_disagree(differing), DeterminismWarning, stacklevel=2)
         return found

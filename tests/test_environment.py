@@ -8,12 +8,12 @@ from types import ModuleType
 
 import pytest
 
-from refute.store import provenance
+from refute.environment import provenance
 
 
 @pytest.fixture
 def environment() -> ModuleType:
-    return importlib.import_module("refute.store.environment")
+    return importlib.import_module("refute.environment")
 
 
 def answers(replies: dict[str, str]):
@@ -37,7 +37,7 @@ def test_provenance_of_this_process() -> None:
 
 
 def test_the_commit_of_a_checkout(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkout = str(Path(environment.__file__).resolve().parents[3])
+    checkout = str(Path(environment.__file__).resolve().parents[2])
     version = metadata.version("refute")
     replies = {"--show-toplevel": checkout + "\n", "HEAD": "abc123\n", "--porcelain": ""}
     monkeypatch.setattr(environment.subprocess, "run", answers(replies))

@@ -35,7 +35,7 @@ def provenance(device: str) -> Provenance:
 
 def _code_version() -> str:
     version = metadata.version("refute")
-    source = Path(__file__).resolve().parents[1]
+    source = Path(__file__).resolve().parent
     checkout = source.parents[1]
     if _command("git", "-C", str(source), "rev-parse", "--show-toplevel") != str(checkout):
         return version
