@@ -44,11 +44,18 @@ lint: $(VENV)/.development  ## Check style and types
 docs: $(VENV)/.development  ## Write the pages of the committed evidence to site/
 	$(BIN)/python docs/build.py
 
-bench: $(VENV)/.development  ## Speed against a plain PyTorch loop, in one run
-	$(BIN)/python benchmarks/trials.py
+$(VENV)/.bench: $(VENV)/.development
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && touch $@ || echo "JAX could not be installed and is left out."
+
+# About 10 minutes. All of it: make bench BENCH="--nets all --batch 128,32 --replicas 16,64 --rounds 5 --seconds 4"
+BENCH :=
+
+bench: $(VENV)/.bench  ## Speed of training against other ways to do it in Python, in one run
+	$(BIN)/python benchmarks/engine.py --json benchmarks/results.json --table $(BENCH)
 
 validate: $(VENV)/.development  ## Slow proofs: simulated error rates, instruments against closed forms
 	$(BIN)/python validation/statistics/error_rates.py
+	$(BIN)/python validation/statistics/calibration.py --replications 4000 --write docs/calibration.md
 
 clean:  ## Remove the environment (results in lab/ stay)
 	rm -rf $(VENV)
