@@ -38,7 +38,7 @@ class _Product(torch.autograd.Function):
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(replica, ..., input) -> (replica, ..., output), with every replica's own `weight` (replica, output, input)."""
     rows = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-    found: Tensor = _Product.apply(rows, weight, bias)
+    found: Tensor = _Product.apply(rows, weight, bias)  # type: ignore[no-untyped-call, unused-ignore]
     return found.view(*inputs.shape[:-1], weight.shape[1])
 
 
