@@ -153,7 +153,9 @@ def test_archives_unpack_by_base_name_only(tmp_path: Path) -> None:
     assert not (tmp_path / "escaped").exists()
 
 
-@pytest.mark.parametrize("content", [b"not an archive", b"", gzip.compress(b"only gzip")])
+@pytest.mark.parametrize(
+    "content", [b"not an archive", b"", gzip.compress(b"only gzip")], ids=["text", "empty", "gzip"]
+)
 def test_not_an_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(DataError, match=r"folder, a tar or a zip|missing"):
