@@ -44,7 +44,8 @@ MAY_IMPORT = {
     "cli_records": {"core", "errors", "catalogue", "evidence", "flow", "records", "store"},
     "flow": {"core", "errors", "engine", "judge", "store"},
     "cli": {
-        "core", "errors", "catalogue", "cli_judge", "datasets", "engine", "evidence", "flow", "forkserver", "report",
+        "core", "errors", "catalogue", "cli_judge", "cli_records", "datasets", "engine", "evidence", "flow",
+        "forkserver", "report",
     },
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refute.cli_judge import judge
+from refute.cli_records import diff, record, register, verify
 from refute.errors import RefuteError, UsageError
 
 if TYPE_CHECKING:
@@ -192,6 +193,8 @@ def verdict(
 
 
 app.command("judge")(judge)
+for verb in (register, diff, record, verify):
+    app.command()(verb)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -15,13 +16,17 @@ PACKAGES = ("torch", "numpy", "scipy")
 CPU_INFORMATION = Path("/proc/cpuinfo")
 
 
-@cache
 def provenance(device: str) -> Provenance:
-    """Code version (with the commit in a checkout), packages, processor and device of this process.
+    """Code version (with the commit in a checkout), packages, processor and device of this process, and the time now.
 
     >>> provenance("cpu").device
     'cpu'
     """
+    return replace(_here(device), created=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+@cache
+def _here(device: str) -> Provenance:
     return Provenance(
         code_version=_code_version(),
         python=platform.python_version(),
@@ -29,7 +34,7 @@ def provenance(device: str) -> Provenance:
         platform=f"{platform.system()} {platform.machine()}",
         processor=_processor(device),
         device=device,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created="",
     )
 
 
