@@ -33,7 +33,7 @@ from contestants.nets import NETS, flops
 
 HERE = Path(__file__).parent
 SELECTION = "mlp-256,mlp-64,mlp-8x96,autoencoder,conv-28,conv-8,conv-8-bn,lstm-64,transformer-64"
-PROBE_STEPS, LEAST_STEPS, MOST_STEPS = 4, 20, 20_000
+PROBE_STEPS, LEAST_STEPS, MOST_STEPS = 3, 20, 20_000
 LONG = 5.0
 """A turn that takes this many times the planned seconds is taken once only."""
 PAUSE_S = 0.3
@@ -122,6 +122,15 @@ def _peak_kb(process: int) -> int:
     return 0
 
 
+def _busy_s() -> float:
+    """Seconds that all cores have worked since the system's start; 0 where it does not tell."""
+    counts = Path("/proc/stat")
+    if not counts.exists():
+        return 0.0
+    user, nice, system = map(int, counts.read_text().split(maxsplit=4)[1:4])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclasses.dataclass
 class Race:
     """What is known of a race so far."""
@@ -131,6 +140,8 @@ class Race:
     rates: dict[str, list[float]]
     compile_s: dict[str, float]
     last: dict[str, dict[str, Any]]
+    neighbours: list[float]
+    """Cores in use while all contestants wait."""
 
     def drop(self, name: str, why: str) -> None:
         self.left_out[name] = why
@@ -174,6 +185,7 @@ def race(net: str, batch: int, replicas: int, names: list[str], rounds: int, sec
         "compile_s": state.compile_s,
         "training_share": {name: found["training_s"] / found["seconds"] for name, found in state.last.items()},
         "peak_mb": peaks,
+        "neighbours": statistics.median(state.neighbours) if state.neighbours else 0.0,
         "losses": {name: _losses(found) for name, found in state.last.items()},
         "left_out": state.left_out,
         "remarks": {name: found["remark"] for name, found in state.last.items() if found["remark"]},
@@ -182,7 +194,7 @@ def race(net: str, batch: int, replicas: int, names: list[str], rounds: int, sec
 
 
 def _gathered(net: str, batch: int, replicas: int, names: list[str]) -> Race:
-    state = Race({}, {}, {}, {}, {})
+    state = Race({}, {}, {}, {}, {}, [])
     for name in names:
         try:
             racer = Racer(name, net, batch, replicas)
@@ -219,7 +231,9 @@ def _planned(state: Race, seconds: float) -> tuple[int, dict[str, float]]:
 
 
 def _take_turn(state: Race, name: str, steps: int, replicas: int) -> None:
+    before = _busy_s()
     time.sleep(PAUSE_S)
+    state.neighbours.append((_busy_s() - before) / PAUSE_S)
     try:
         found = state.racers[name].run(steps)
     except EndedError as reason:
@@ -333,6 +347,8 @@ def _tell(result: dict[str, Any]) -> None:
     print(table.rates([result])[-1], flush=True)
     for name, why in result["left_out"].items():
         print(f"  {CONTESTANTS[name]} is left out: {why}", flush=True)
+    for note in table.disturbed(result):
+        print(f"  {note}", flush=True)
     for doubt in result["doubts"]:
         print(f"  DOUBT: {doubt}", flush=True)
 

@@ -28,6 +28,7 @@ def test_the_race_gives_rates_ratios_and_checks(tmp_path: Path) -> None:
     value, least, largest = result["ratio"]["plain"]
     assert value == least == largest == result["rates"]["ours"][0] / result["rates"]["plain"][0]
     assert len(result["floor"]) == 1
+    assert result["neighbours"] >= 0
     assert result["doubts"] == []
     assert result["left_out"] == {}
 
@@ -38,7 +39,8 @@ def test_the_tables_are_written_between_the_marks(tmp_path: Path) -> None:
         "result = {'net': 'mlp-256', 'title': 'MLP', 'kind': 'dense', 'batch': 128, 'replicas': 16, 'steps': 20,\n"
         "    'rates': {'plain': [100.0, 50.0, 80.0], 'jax_scan': [210.0], 'ours': [400.0, 300.0, 200.0]},\n"
         "    'floor': [500.0, 600.0, 700.0], 'start_s': {'plain': 1.0, 'jax_scan': 2.0, 'ours': 3.0},\n"
-        "    'compile_s': {'jax_scan': 0.5}, 'peak_mb': {}, 'remarks': {}, 'left_out': {'pool': 'not there'}}\n"
+        "    'compile_s': {'jax_scan': 0.5}, 'peak_mb': {}, 'neighbours': 0.5, 'remarks': {},\n"
+        "    'left_out': {'pool': 'not there'}}\n"
         "page = pathlib.Path(sys.argv[2]); page.write_text(f'before {table.BEGIN} old {table.END} after')\n"
         "table.write(page, {'machine': {'processor': 'P', 'cores': 2, 'versions': {'torch': '2'}},\n"
         "    'settings': {'rounds': 3, 'seconds': 2.0}, 'results': [result]})\n"
@@ -51,7 +53,8 @@ def test_the_tables_are_written_between_the_marks(tmp_path: Path) -> None:
     assert text.startswith("before ")
     assert text.endswith(" after")
     assert " old " not in text
-    ratios = "| MLP | 128 x 16 | 3.75 (2.50-6.00) | - | - | 1.43 (1.90-1.90) | 0.50 (0.29-0.80) |"
+    ratios = "| MLP | 128 x 16 | 3.75 (2.50-6.00) | - | - | 1.43 (0.95-1.90) | 0.50 (0.29-0.80) |"
     assert f"{ratios} 4x plain loop; 0.60 of the floor |" in text
     assert "| 210 (2.0+0.5 s) | 300 (3.0 s) | 600 |" in text
     assert "- process pool, MLP: not there" in text
+    assert "- MLP, 128 x 16: other programs used 0.5 cores" in text

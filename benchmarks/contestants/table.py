@@ -10,6 +10,8 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 OURS = "ours"
 CLOSE = 0.95
 """How much slower than the best contestant is still as fast."""
+QUIET = 0.15
+"""Cores that other programs may use without a warning."""
 AIMS: dict[str, dict[str, float]] = {
     "dense": {"plain": 4.0, "torch_func": 2.0, "jax_scan": 1.2},
     "conv": {"plain": 2.5, "pool": 1.3},
@@ -30,11 +32,12 @@ class Ratio(NamedTuple):
 
 
 def ratio(rates: dict[str, list[float]], to: str) -> Ratio | None:
-    """Ours to another's; None if one of them is missing. A contestant may have run in the first rounds only."""
+    """Ours to another's; None if one of them is missing. One that had a single turn is compared with all of ours."""
     ours, theirs = rates.get(OURS), rates.get(to)
     if not ours or not theirs:
         return None
-    each = [a / b for a, b in zip(ours, theirs, strict=False)]
+    others = theirs if len(theirs) == len(ours) else theirs[:1] * len(ours)
+    each = [a / b for a, b in zip(ours, others, strict=True)]
     return Ratio(statistics.median(ours) / statistics.median(theirs), min(each), max(each))
 
 
@@ -94,7 +97,14 @@ def both(results: dict[str, Any]) -> str:
             for name, why in {**result["left_out"], **result["remarks"]}.items()
         }
     )
-    return "\n\n".join([*parts, "\n".join(reasons)]).rstrip()
+    notes = [f"- {note}" for result in results["results"] for note in disturbed(result)]
+    return "\n\n".join([*parts, "\n".join(reasons + notes)]).rstrip()
+
+
+def disturbed(result: dict[str, Any]) -> list[str]:
+    """A warning if other programs were at work meanwhile."""
+    used = result["neighbours"]
+    return [f"{result['title']}, {_task(result)}: other programs used {used:.1f} cores"] if used > QUIET else []
 
 
 def ratios(results: list[dict[str, Any]]) -> list[str]:
