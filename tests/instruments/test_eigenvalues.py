@@ -110,9 +110,8 @@ def test_the_process_goes_on_when_the_krylov_space_is_exhausted(rank: int) -> No
     exact[:rank] = torch.tensor([3.0, 3.0, -1.0, 2.0, 5.0, 0.5, 0.25, 7.0], dtype=torch.float64)[:rank]
     matrices = frame @ torch.diag(exact) @ frame.transpose(1, 2)
     start = torch.randn(2, 8, generator=generator, dtype=torch.float64)
-    found = lanczos(
-        lambda v: (matrices @ v.unsqueeze(2)).squeeze(2), start, steps=20, generators=[stream(0, "a"), stream(1, "a")]
-    )
+    generators = [stream(0, "a"), stream(1, "a")]
+    found = lanczos(lambda v, _: (matrices @ v.unsqueeze(2)).squeeze(2), start, steps=20, generators=generators)
     for row in range(2):
         values, _ = found.eigen(row)
         assert np.allclose(values, exact.sort().values, atol=1e-12)

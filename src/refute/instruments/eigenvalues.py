@@ -135,8 +135,8 @@ def extremes(
         chosen = torch.cat([residuals[:, residuals.shape[1] - largest :], residuals[:, :smallest]], dim=1)
         return (chosen <= tolerance * size.unsqueeze(1)).all(dim=1)
 
-    def product(vectors: Tensor) -> Tensor:
-        return at.product(vectors, matrix)
+    def product(vectors: Tensor, wanted_rows: Tensor) -> Tensor:
+        return at.product(vectors, matrix, rows=wanted_rows)
 
     with torch.no_grad():
         found = lanczos(product, begin, steps=steps, generators=generators, converged=converged)
@@ -148,7 +148,7 @@ def extremes(
             vectors.append(inner[:, order].T @ found.basis[replica, : len(ritz)])
             sizes.append(ritz.abs().amax())
         value, vector, size = torch.stack(values), torch.stack(vectors), torch.stack(sizes)
-        residuals = (product(vector) - value.unsqueeze(2) * vector).norm(dim=2)
+        residuals = (at.product(vector, matrix) - value.unsqueeze(2) * vector).norm(dim=2)
     finite = torch.isfinite(value).all(dim=1) & torch.isfinite(residuals).all(dim=1)
     flags = {
         "not converged": ~(residuals <= 2 * tolerance * size.unsqueeze(1)).all(dim=1),

@@ -29,6 +29,10 @@ from refute.losses import Loss
 
 Matrix = Literal["hessian", "gauss-newton", "residual"]
 
+GRAPH_BYTES = 2 * 2**20
+"""Activations of one graph on a CPU, about; measured with benchmarks/curvature.py."""
+PROBE_EXAMPLES = 4
+
 
 @dataclass(frozen=True)
 class _Graph:
@@ -136,8 +140,10 @@ class Curvature:
         ends = list(itertools.accumulate(math.prod(slot.shape) for slot in trained))
         return {slot.name: slice(a, b) for slot, a, b in zip(trained, [0, *ends], ends, strict=False)}
 
-    def product(self, vectors: Tensor, matrix: Matrix = "hessian") -> Tensor:
+    def product(self, vectors: Tensor, matrix: Matrix = "hessian", *, rows: Tensor | None = None) -> Tensor:
         """Matrix times vectors, like `vectors`: (replica, parameter), or (replica, probe, parameter), one by one.
+
+        `rows`, bool (replica,): whose products are needed; those of others may be left at 0, which saves time.
 
         Raises:
             ShapeError: vectors of another shape, type or device.
@@ -147,11 +153,12 @@ class Curvature:
         if matrix not in get_args(Matrix):
             raise UsageError(f"there is no matrix {matrix!r}: {did_you_mean(matrix, get_args(Matrix))}")
         if vectors.ndim == 3:
-            return torch.stack([self.product(probe, matrix) for probe in vectors.unbind(dim=1)], dim=1)
+            return torch.stack([self.product(probe, matrix, rows=rows) for probe in vectors.unbind(dim=1)], dim=1)
         scaled = vectors if self.scale is None else vectors * self.scale
         result = torch.zeros_like(vectors)
         for part in self.parts:
-            result[part.replicas] += part.product(matrix, scaled[part.replicas])
+            if rows is None or bool(rows[part.replicas].any()):
+                result[part.replicas] += part.product(matrix, scaled[part.replicas])
         return result if self.scale is None else result * self.scale
 
     def squared_slopes(self, vectors: Tensor) -> Tensor:
@@ -211,7 +218,7 @@ def curvature(
     if chunk is not None and chunk < count and training and network.mixes:
         raise UsageError(f"chunk must be None: batch normalization in training mode needs all {count} examples at once")
     chosen = losses.get(loss) if isinstance(loss, str) else loss
-    size = 1 if network.mode == "looped" else weights.replicas
+    size = _group(network, weights, x[:1, :PROBE_EXAMPLES], count if chunk is None else min(chunk, count))
     step = count if chunk is None else chunk
     parts = tuple(
         _Part(
@@ -286,6 +293,15 @@ def examples_of(network: Network, weights: Weights, inputs: Tensor, labels: Tens
     y = y.unsqueeze(0).expand(weights.replicas, *y.shape) if shared else y
     x = channels_together(x) if network.channels_last else x
     return own_examples(weights, network, x), y
+
+
+def _group(network: Network, weights: Weights, probe: Tensor, examples: int) -> int:
+    """Replicas to a graph: many of small nets, so that calls cost little; few of large ones, which stay in cache."""
+    if network.mode == "looped":
+        return 1
+    if weights.flat.device.type != "cpu":
+        return weights.replicas
+    return max(1, min(weights.replicas, GRAPH_BYTES // (1 + examples * network.activation_bytes(weights, probe))))
 
 
 def _derivative(of: Tensor, by: Tensor, along: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Tridiagonal:
 
 
 def lanczos(
-    product: Callable[[Tensor], Tensor],
+    product: Callable[[Tensor, Tensor], Tensor],
     start: Tensor,
     *,
     steps: int,
@@ -46,7 +46,8 @@ def lanczos(
     """Run the process on every row.
 
     Args:
-        product: (row, parameter) -> (row, parameter), each row times its own symmetric matrix.
+        product: of vectors (row, parameter) and bool (row,), whether a row still needs it -> (row, parameter), each row
+            times its own symmetric matrix.
         start: (row, parameter), of any length but zero.
         steps: at most so many; never more than there are dimensions left.
         generators: one per row: when a Krylov space is exhausted, the row goes on in a random direction outside it.
@@ -68,12 +69,12 @@ def lanczos(
     size = start.new_zeros(rows)
     for step in range(steps):
         frame[:, out + step] = remainder
-        image = product(remainder)
+        image = product(remainder, open_rows)
         diagonal[:, step] = (image * remainder).sum(dim=1)
         rest = _orthogonal(image, frame[:, : out + step + 1])
         length = rest.norm(dim=1)
         size = torch.maximum(size, image.norm(dim=1))
-        exhausted = length <= BREAKDOWN * torch.finfo(start.dtype).eps * size
+        exhausted = (length <= BREAKDOWN * torch.finfo(start.dtype).eps * size) & open_rows
         beside[:, step] = length * ~exhausted
         if step + 1 < steps and exhausted.any():
             for row in exhausted.nonzero().flatten().tolist():

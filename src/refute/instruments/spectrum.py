@@ -201,7 +201,7 @@ def quadrature(
         exact, unconverged = found.values, found.flags["not converged"]
         locked = torch.linalg.qr(found.vectors.transpose(1, 2)).Q.transpose(1, 2)
 
-    def product(vectors: Tensor) -> Tensor:
+    def product(vectors: Tensor, _: Tensor) -> Tensor:
         return at.product(vectors, matrix)
 
     generators = [stream(seed, "probes") for seed in seeds]
