@@ -701,7 +701,7 @@ class CellResult:
     blocks: tuple[int, ...]
     """Numbers of the blocks that have been run, one per effect."""
     planned: int
-    """How many blocks the protocol plans for this cell."""
+    """How many blocks the protocol plans for this cell, at most."""
     effect: float
     """Mean over valid blocks (share of events for a share claim); NaN when there is none."""
     low: float
@@ -720,6 +720,12 @@ class CellResult:
     seeds_needed: int | None = None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    looks: tuple[int, ...] = ()
+    """Planned numbers of blocks at which a verdict may be given; one for a fixed number."""
+    decided_at: int | None = None
+    """The look that decided, in blocks."""
+    open: bool = False
+    """Whether more blocks of the cell are to be run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -744,6 +750,11 @@ class Verdict:
     sentence: str
     cells: tuple[CellResult, ...]
     pooled: PooledResult | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether no cell of it is to be trained on."""
+        return bool(self.cells) and not any(cell.open for cell in self.cells)
 
 
 def expand(levels: Mapping[str, Sequence[Level]]) -> Iterator[dict[str, Level]]:
@@ -816,7 +827,7 @@ class Outcome:
     phenomenon: Phenomenon
     scale: str
     trials: tuple[Trial, ...]
-    """The planned trials."""
+    """The planned trials, those of the last look included."""
     results: Results
     """Results of those of them that are stored."""
     verdicts: tuple[Verdict, ...]
@@ -830,3 +841,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     """Trials that this run could not run."""
+    looks: tuple[int, ...] | None = None
+    """The planned looks of a sequential run; None when the number of seeds was fixed."""
+    spared: int = 0
+    """Planned trials that no open cell needs: what deciding at looks has saved."""

@@ -15,6 +15,7 @@ def write_record(outcome: Outcome, folder: Path) -> list[Path]:
     """Write rows and record of an outcome to a folder; returns the paths."""
     record = {
         **as_json(outcome),
+        "looks": None if outcome.looks is None else list(outcome.looks),
         "core_seconds": round(outcome.core_seconds, 1),
         "provenance": [asdict(made) for made in outcome.provenance],
         "warnings": list(outcome.warnings),
@@ -35,16 +36,19 @@ def read_record(phenomenon: Phenomenon, folder: Path) -> Outcome:
             f"{phenomenon.version}: run it again and write the record with refute report --evidence"
         )
     trials = plan(phenomenon, record["scale"])
+    looks = None if record.get("looks") is None else tuple(record["looks"])
     return Outcome(
         phenomenon=phenomenon,
         scale=record["scale"],
         trials=trials,
         results=results,
-        verdicts=judge(phenomenon, trials, results),
+        verdicts=judge(phenomenon, trials, results, looks),
         trials_run=0,
         trials_cached=len(results),
         diverged=sum(result.diverged for result in results.values()),
         seconds=record["seconds"],
         core_seconds=record["core_seconds"],
         provenance=tuple(Provenance(**made) for made in record["provenance"]),
+        looks=looks,
+        spared=len(trials) - len(results),
     )

@@ -2,12 +2,12 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from refute.core import Failure, Outcome, Phenomenon, Progress, Result, Results, Trial, Verdict
 from refute.engine import cohorts, execute, plan
-from refute.judge import judge
+from refute.judge import due, judge
 from refute.store import Store
 
 JUDGE_EVERY_SECONDS = 2.0
@@ -31,12 +31,15 @@ def run(
     memory: int | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,  # noqa: ARG005
 ) -> Outcome:
-    """Train what is missing, then judge: plan -> store.missing -> cohorts -> execute -> store.add -> judge.
+    """Train what is missing, then judge: plan -> due -> store.missing -> cohorts -> execute -> store.add -> judge.
+
+    Without `seeds` the run goes look by look (5, 10, 20 ... seeds, as the protocol plans): after each only cells go on
+    in which a claim is still open, and it ends when every claim is settled or the last look is taken.
 
     Args:
         phenomenon: from `refute.catalogue.get`, or your own.
         scale: "smoke", "small" or "full".
-        seeds: seeds (blocks) of every grid; the protocol's own numbers by default.
+        seeds: a fixed number of seeds (blocks) of every grid, judged once; by default the protocol's looks.
         first_seed: number of the first seed; verdicts start at 0, pilot runs at 1000.
         only: factor -> levels (as text) to keep.
         own_copies: data set -> identity of a user's own, different copy (see `refute.datasets.use_local`).
@@ -53,22 +56,32 @@ def run(
     """
     started = time.monotonic()
     trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only, own_copies=own_copies)
+    looks = phenomenon.protocol(scale).looks if seeds is None else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         store = Store(lab)
         results = store.results(trials)
-        missing = [trial for trial in trials if trial.key not in results]
-        packed = cohorts(phenomenon, missing, size=phenomenon.protocol(scale).cohort, device=device)
-        teller = _Teller(phenomenon, scale, trials, len(packed), len(results), watch, started)
-        failures = []
-        for one in execute(phenomenon, packed, workers=workers, executor=executor, memory=memory, tell=teller.message):
-            if isinstance(one, Failure):
-                failures.append(one)
-                continue
-            path = store.add(one.cohort, one.results, one.provenance, one.seconds)
-            results.add(path, one.results, curves=any(result.curves for result in one.results))
-            teller.finished(one.results, results)
-        outcome = _outcome(phenomenon, scale, trials, store, results, len(missing), started, caught, failures)
+        teller = _Teller(phenomenon, scale, trials, looks, results, watch, started)
+        failures: dict[str, Failure] = {}
+        while True:
+            wanted = due(phenomenon, trials, results, looks)
+            missing = [trial for trial in wanted if trial.key not in results and trial.key not in failures]
+            if not missing:
+                break
+            packed = cohorts(phenomenon, missing, size=phenomenon.protocol(scale).cohort, device=device)
+            teller.look(wanted, packed)
+            for one in execute(
+                phenomenon, packed, workers=workers, executor=executor, memory=memory, tell=teller.message
+            ):
+                if isinstance(one, Failure):
+                    failures[one.trial.key] = one
+                    continue
+                path = store.add(one.cohort, one.results, one.provenance, one.seconds)
+                results.add(path, one.results, curves=any(result.curves for result in one.results))
+                teller.finished(one.results, results)
+        outcome = _outcome(
+            phenomenon, scale, trials, looks, store, results, teller.trials_run, started, caught, failures.values()
+        )
         teller.ended(outcome.verdicts)
         return outcome
 
@@ -86,38 +99,43 @@ def stored(
     """Judge what is stored; train nothing."""
     started = time.monotonic()
     trials = plan(phenomenon, scale, seeds=seeds, first_seed=first_seed, only=only, own_copies=own_copies)
+    looks = phenomenon.protocol(scale).looks if seeds is None else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         store = Store(lab)
-        return _outcome(phenomenon, scale, trials, store, store.results(trials), 0, started, caught, ())
+        return _outcome(phenomenon, scale, trials, looks, store, store.results(trials), 0, started, caught, ())
 
 
 def _outcome(
     phenomenon: Phenomenon,
     scale: str,
     trials: tuple[Trial, ...],
+    looks: tuple[int, ...] | None,
     store: Store,
     results: Results,
-    missing: int,
+    trials_run: int,
     started: float,
     caught: Sequence[warnings.WarningMessage],
-    failures: Sequence[Failure],
+    failures: Iterable[Failure],
 ) -> Outcome:
-    verdicts = judge(phenomenon, trials, results)
+    verdicts = judge(phenomenon, trials, results, looks)
+    needed = {trial.key for trial in due(phenomenon, trials, results, looks)}
     return Outcome(
         phenomenon=phenomenon,
         scale=scale,
         trials=trials,
         results=results,
         verdicts=verdicts,
-        trials_run=missing - len(failures),
-        trials_cached=len(results) - (missing - len(failures)),
+        trials_run=trials_run,
+        trials_cached=len(results) - trials_run,
         diverged=sum(result.diverged for result in results.values()),
         seconds=time.monotonic() - started,
         core_seconds=store.seconds(trials),
         provenance=store.provenance(trials),
         warnings=tuple(dict.fromkeys(str(warning.message) for warning in caught)),
         failures=tuple(failures),
+        looks=looks,
+        spared=sum(trial.key not in needed and trial.key not in results for trial in trials),
     )
 
 
@@ -129,27 +147,38 @@ class _Teller:
         phenomenon: Phenomenon,
         scale: str,
         trials: tuple[Trial, ...],
-        cohorts_total: int,
-        cached: int,
+        looks: tuple[int, ...] | None,
+        results: Results,
         watch: Callable[[Progress], None],
         started: float,
     ) -> None:
-        self.phenomenon, self.scale, self.trials = phenomenon, scale, trials
-        self.cohorts_total, self.cached = cohorts_total, cached
+        self.phenomenon, self.scale, self.trials, self.looks = phenomenon, scale, trials, looks
+        self.cached = len(results)
         self.watch, self.started = watch, started
-        self.cohorts_done = self.trials_run = self.diverged = 0
+        self.planned = self.cohorts_total = self.cohorts_done = self.trials_run = self.diverged = 0
         self.judge_at = 0.0
         self.verdicts: tuple[Verdict, ...] = ()
-        if cohorts_total:
-            self.message("")
+
+    def look(self, wanted: Sequence[Trial], packed: Sequence[object]) -> None:
+        """A new look begins: these trials are wanted by now, those not yet run in as many cohorts."""
+        if self.cohorts_total and self.verdicts:
+            settled = sum(verdict.settled for verdict in self.verdicts)
+            self.message(
+                f"{settled} of {len(self.verdicts)} claims settled after {self.cached + self.trials_run} trials; "
+                f"{len(wanted) - self.planned} more for the next look of the cells that are open"
+            )
+        self.planned = len(wanted)
+        self.cohorts_total += len(packed)
+        self.message("")
 
     def finished(self, new: Sequence[Result], results: Results) -> None:
         self.cohorts_done += 1
         self.trials_run += len(new)
         self.diverged += sum(result.diverged for result in new)
         began = time.monotonic()
-        if began >= self.judge_at:
-            self.verdicts = judge(self.phenomenon, self.trials, results)
+        last = self.cohorts_done >= self.cohorts_total
+        if began >= self.judge_at or last:
+            self.verdicts = judge(self.phenomenon, self.trials, results, self.looks)
             ended = time.monotonic()
             self.judge_at = ended + max(JUDGE_EVERY_SECONDS, (ended - began) / JUDGING_SHARE)
         self.message("")
@@ -168,7 +197,7 @@ class _Teller:
                 cohorts_total=max(self.cohorts_total, self.cohorts_done),
                 trials_run=self.trials_run,
                 trials_cached=self.cached,
-                trials_planned=len(self.trials),
+                trials_planned=self.planned,
                 diverged=self.diverged,
                 seconds=time.monotonic() - self.started,
                 verdicts=self.verdicts,

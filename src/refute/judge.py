@@ -1,12 +1,14 @@
 """The judge: claims + rows -> verdicts.
 
 From rows to one number per block, by what the claim says; from the numbers to verdicts, by `refute.statistics`
-(the law: docs/statistics.md). A run with a fixed number of seeds is judged at one look.
+(the law: docs/statistics.md). A sequential run is judged at its planned looks, and `due` says what the next look of
+the cells that are still open needs; a run with a fixed number of seeds is judged at one look.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refute import statistics
 from refute.core import (
@@ -60,42 +62,126 @@ class Block:
         return len(self.rows) == len(self.planned)
 
 
-def judge(phenomenon: Phenomenon, trials: Sequence[Trial], results: Results) -> tuple[Verdict, ...]:
+Looks = Sequence[int] | None
+"""Numbers of blocks at which a verdict may be given; None for a fixed number of blocks, judged once."""
+
+
+def judge(
+    phenomenon: Phenomenon, trials: Sequence[Trial], results: Results, looks: Looks = None
+) -> tuple[Verdict, ...]:
     """The verdict of every claim, from the planned trials and the results of those that have been run.
+
+    Args:
+        phenomenon: whose claims are judged.
+        trials: the planned ones, all blocks included.
+        results: of those that have been run.
+        looks: planned looks of a sequential run, as the protocol gives them. A cell has those below its planned number
+            of blocks, and that number; between two looks nothing is decided. None: what has been run is judged once.
 
     Raises:
         JudgementError: a claim finds several trials where it needs one (the claim is then ill-defined).
     """
-    return tuple(judge_claim(phenomenon, claim, trials, results) for claim in phenomenon.claims)
+    return tuple(judge_claim(phenomenon, claim, trials, results, looks) for claim in phenomenon.claims)
 
 
-def judge_claim(phenomenon: Phenomenon, claim: Claim, trials: Sequence[Trial], results: Results) -> Verdict:
+def due(phenomenon: Phenomenon, trials: Sequence[Trial], results: Results, looks: Looks = None) -> list[Trial]:
+    """The planned trials that have to be run by now, in the order of the plan; those already run included.
+
+    Definition: the blocks of the first look, and for every cell that goes on (docs/statistics.md, section 7,
+    "Stopping") all blocks up to its next look. Without looks: all.
+
+    Args:
+        phenomenon, trials, results, looks: as for `judge`.
+    """
+    if looks is None:
+        return list(trials)
+    first_block = min(trial.block for trial in trials)
+    wanted = {trial.key for trial in trials if trial.block - first_block < looks[0]}
+    for claim in phenomenon.claims:
+        cells = _cells(claim, trials, results)
+        judged = {key: _judged(phenomenon, claim, blocks, looks) for key, blocks in cells.items()}
+        for key in _going_on(cells, judged, looks):
+            last = judged[key][2].last
+            taken = last.planned if last and len(judged[key][2].schedule) > 1 else 0
+            ahead = next(look for look in schedule(looks, len(cells[key])) if look > taken)
+            wanted |= {trial.key for block in cells[key][:ahead] for trial in block.planned}
+    return [trial for trial in trials if trial.key in wanted]
+
+
+def schedule(looks: Looks, planned: int) -> tuple[int, ...]:
+    """The looks of a cell with `planned` blocks.
+
+    >>> schedule((5, 10, 20, 40), 20), schedule((5, 10), 3), schedule(None, 7)
+    ((5, 10, 20), (3,), (7,))
+    """
+    return (*(look for look in looks or () if look < planned), planned)
+
+
+def judge_claim(
+    phenomenon: Phenomenon, claim: Claim, trials: Sequence[Trial], results: Results, looks: Looks = None
+) -> Verdict:
     """The verdict of one claim."""
-    region = statistics.Region(claim.holds.direction, claim.holds.value)
+    region = _region(claim)
     share = isinstance(claim.effect, Share)
-    judged: dict[CellKey, statistics.CellVerdict] = {}
-    cells: dict[CellKey, CellResult] = {}
-    for key, blocks in _cells(claim, trials, results).items():
-        complete = [block for block in blocks if block.complete]
-        effects = _effects(claim, complete)
-        quantum = _quantum(phenomenon, claim, blocks)
-        if not complete:
-            cells[key] = _not_run(claim, key, len(blocks))
-            continue
-        verdict = statistics.judge_cell(effects, region=region, looks=(len(effects),), quantum=quantum, share=share)
-        judged[key] = verdict
-        cells[key] = _cell_result(claim, key, blocks, complete, effects, verdict)
-    if not judged:
+    found = _cells(claim, trials, results)
+    judged = {key: _judged(phenomenon, claim, blocks, looks) for key, blocks in found.items()}
+    verdicts = {key: verdict for key, (used, _, verdict) in judged.items() if used}
+    going_on = _going_on(found, judged, looks)
+    cells = tuple(
+        _cell_result(claim, key, blocks, *judged[key], looks=looks, going_on=key in going_on)
+        for key, blocks in found.items()
+    )
+    if not verdicts:
         sentence = "nothing has been run yet" if cells else "no planned cell belongs to this claim"
-        return Verdict(claim=claim, verdict="untested", sentence=sentence, cells=tuple(cells.values()))
-    overall = statistics.judge_cells(judged, region=region, groups=_groups(claim, judged), share=share)
+        return Verdict(claim=claim, verdict="untested", sentence=sentence, cells=cells)
+    overall = statistics.judge_cells(verdicts, region=region, groups=_groups(claim, verdicts), share=share)
     return Verdict(
         claim=claim,
         verdict=overall.verdict,
         sentence=" ".join((overall.sentence, *overall.notes)),
-        cells=tuple(cells.values()),
+        cells=cells,
         pooled=_pooled(overall.pooled, region),
     )
+
+
+def _judged(
+    phenomenon: Phenomenon, claim: Claim, blocks: Sequence[Block], looks: Looks
+) -> tuple[list[Block], list[float], statistics.CellVerdict]:
+    """The blocks that count, their effects, and the verdict of their cell."""
+    planned = schedule(looks, len(blocks))
+    once = len(planned) == 1
+    used = [block for block in blocks if block.complete] if once else _leading(blocks)
+    effects = _effects(claim, used)
+    verdict = statistics.judge_cell(
+        effects,
+        region=_region(claim),
+        looks=(max(1, len(used)),) if once else planned,
+        quantum=_quantum(phenomenon, claim, blocks),
+        share=isinstance(claim.effect, Share),
+    )
+    # Too many failed blocks for any look to come: the verdict of the last look is known now, and not paid for.
+    return used, effects, replace(verdict, verdict="untested") if verdict.hopeless else verdict
+
+
+def _going_on(
+    found: Mapping[CellKey, Sequence[Block]],
+    judged: Mapping[CellKey, tuple[list[Block], list[float], statistics.CellVerdict]],
+    looks: Looks,
+) -> set[CellKey]:
+    """The cells of which more blocks are to be run."""
+    once = {key: len(schedule(looks, len(blocks))) == 1 for key, blocks in found.items()}
+    lacking = {key for key, blocks in found.items() if once[key] and len(judged[key][0]) < len(blocks)}
+    looked = statistics.train_on({key: verdict for key, (_, _, verdict) in judged.items()})
+    return lacking | {key for key in looked if not once[key] and not judged[key][2].hopeless}
+
+
+def _leading(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks before the first one that has not been run: looks count blocks in their planned order."""
+    return list(itertools.takewhile(lambda block: block.complete, blocks))
+
+
+def _region(claim: Claim) -> statistics.Region:
+    return statistics.Region(claim.holds.direction, claim.holds.value)
 
 
 # --- from trials to blocks ----------------------------------------------------------------------------------------
@@ -302,56 +388,42 @@ def _groups(claim: Claim, cells: Mapping[CellKey, object]) -> dict[CellKey, Leve
     return {key: key[position] for key in cells}
 
 
-def _not_run(claim: Claim, key: CellKey, planned: int) -> CellResult:
-    return CellResult(
-        levels=_levels(claim, key),
-        verdict="untested",
-        effects=(),
-        blocks=(),
-        planned=planned,
-        effect=math.nan,
-        low=math.nan,
-        high=math.nan,
-        confidence=0.9,
-        sd=math.nan,
-        excluded=0,
-        diverged=0,
-        p_supported=1.0,
-        p_refuted=1.0,
-        reason=f"none of {planned} seeds has been run",
-    )
-
-
 def _cell_result(
     claim: Claim,
     key: CellKey,
     blocks: Sequence[Block],
-    complete: Sequence[Block],
+    used: Sequence[Block],
     effects: Sequence[float],
     verdict: statistics.CellVerdict,
+    *,
+    looks: Looks,
+    going_on: bool,
 ) -> CellResult:
     notes = list(verdict.notes)
-    if len(complete) < len(blocks):
-        notes.insert(0, f"{len(complete)} of {len(blocks)} planned seeds have been run")
+    if 0 < len(used) < len(blocks) and verdict.schedule == (len(used),):
+        notes.insert(0, f"{len(used)} of {len(blocks)} planned seeds have been run")
     return CellResult(
         levels=_levels(claim, key),
         verdict=verdict.verdict,
         effects=tuple(effects),
-        blocks=tuple(block.number for block in complete),
+        blocks=tuple(block.number for block in used),
         planned=len(blocks),
+        looks=schedule(looks, len(blocks)),
+        decided_at=verdict.decided_at,
+        open=going_on,
         effect=verdict.mean,
         low=verdict.low,
         high=verdict.high,
-        confidence=1 - 2 * verdict.level,
+        confidence=0.9 if math.isnan(verdict.level) else 1 - 2 * verdict.level,
         sd=verdict.sd,
         excluded=sum(math.isnan(effect) for effect in effects),
-        diverged=sum(any(row.result.diverged for row in block.rows) for block in complete),
+        diverged=sum(any(row.result.diverged for row in block.rows) for block in used),
         p_supported=verdict.p_supported,
         p_refuted=verdict.p_refuted,
         hedges_g=_triple(verdict.hedges_g),
         superiority=_triple(verdict.superiority),
         seeds_needed=verdict.seeds_needed,
-        reason=verdict.reason,
+        reason=verdict.reason if used else f"none of {len(blocks)} seeds has been run",
         notes=tuple(notes),
     )
 

@@ -74,7 +74,10 @@ def phenomenon(**changes: Any) -> Phenomenon:
         Grid(levels={"kind": ("plus", "minus"), "shift": SHIFTS}, seeds=6, settings={"steps": 3}),
         Grid(levels={"kind": ("plus",), "shift": (101.0,)}, seeds=3),
     )
-    fields = {"claims": CLAIMS, "protocols": {"smoke": Protocol(grids=grids, settings={"rate": 0.5}, cohort=4)}}
+    fields = {
+        "claims": CLAIMS,
+        "protocols": {"smoke": Protocol(grids=grids, settings={"rate": 0.5}, looks=(6,), cohort=4)},
+    }
     return make_phenomenon(**{**fields, **changes})
 
 

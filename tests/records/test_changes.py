@@ -65,7 +65,7 @@ def words(changed: Phenomenon) -> list[str]:
             ["levels.shift of grid 1: [1,2,3,4] -> [1,2,3,4,5]"],
         ),
         (with_protocol(TOY, settings={"rate": 0.25}), ["settings.rate of protocol: 0.5 -> 0.25"]),
-        (with_protocol(TOY, looks=(3, 6)), ["looks of protocol: [5,10,20,40] -> [3,6]"]),
+        (with_protocol(TOY, looks=(3, 6)), ["looks of protocol: [6] -> [3,6]"]),
         (replace(TOY, version=2), ["version: 1 -> 2"]),
         (
             replace(

@@ -10,10 +10,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from recorded import phenomenon, run, with_bound
+from recorded import SHIFTS, phenomenon, run, with_bound
 
 from refute import catalogue, core, flow
-from refute.core import Curve, Outcome, PooledResult, Result
+from refute.core import Curve, Grid, Outcome, PooledResult, Protocol, Result
 from refute.errors import UsageError
 from refute.evidence import read_record
 from refute.records.canonical import content_hash
@@ -135,6 +135,17 @@ def test_a_record_says_what_the_judge_says(outcome: Outcome, record: dict[str, A
     diverged = [cell for cell in record["verdicts"][0]["cells"] if cell["diverged"]]
     assert [cell["levels"]["shift"] for cell in diverged] == [101.0]
     assert record["rows"]["diverged"] == 3
+
+
+def test_a_sequential_run_says_its_looks(tmp_path: Path) -> None:
+    grid = Grid(levels={"kind": ("plus", "minus"), "shift": SHIFTS}, seeds=6, settings={"steps": 3})
+    toy = phenomenon(protocols={"smoke": Protocol(grids=(grid,), settings={"rate": 0.5}, looks=(4, 5), cohort=4)})
+    made = recorded(run(toy, tmp_path))
+    assert made["rows"]["looks"] == [4, 5]
+    looks = [cell["looks"] for verdict in made["verdicts"] for cell in verdict["cells"]]
+    assert {tuple(look["planned"]) for look in looks} == {(4, 5, 6)}
+    assert {tuple(look["taken"]) for look in looks} <= {(4,), (4, 5), (4, 5, 6)}
+    assert made["rows"]["trials"] <= made["rows"]["planned"] == 48
 
 
 def test_direction_and_confidence_are_apart(record: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from .synthetic import CLAIMS, cell, nothing_run
 def test_keys_are_the_promised_ones(run: Outcome) -> None:
     value = as_json(run)
     assert {"phenomenon", "version", "scale", "claims", "trials", "seconds"} <= set(value)
-    assert set(value["trials"]) == {"planned", "run", "cached", "diverged"}
+    assert set(value["trials"]) == {"planned", "run", "cached", "diverged", "spared"}
     for claim, verdict in zip(value["claims"], run.verdicts, strict=True):
         assert {"id", "statement", "verdict", "bound", "cells"} <= set(claim)
         assert set(claim["bound"]) == {"direction", "value", "reason"}

@@ -229,6 +229,8 @@ class Rows(Strict):
     trials: Count
     """How many of the planned ones are stored."""
     diverged: Count
+    looks: tuple[int, ...] | None
+    """Planned looks of a sequential run; null when the number of seeds was fixed and judged once."""
     file: str | None = None
     """rows.parquet of the evidence, relative to the folder of the record."""
 

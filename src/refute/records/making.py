@@ -73,6 +73,7 @@ def make_record(outcome: core.Outcome, standing: Standing, *, rows_file: str | N
             planned=len(outcome.trials),
             trials=sum(trial.key in outcome.results for trial in outcome.trials),
             diverged=outcome.diverged,
+            looks=outcome.looks,
             file=rows_file,
         ),
         environments=tuple(_environment(made) for made in outcome.provenance),
@@ -191,8 +192,10 @@ def _cell(cell: core.CellResult) -> Cell:
 
 
 def _looks(cell: core.CellResult) -> Looks:
-    """One look at all seeds that have been run, until cells carry looks of their own."""
-    return Looks(planned=(cell.planned,), taken=(len(cell.blocks),) if cell.blocks else ())
+    """The planned looks, and those that the blocks run so far reach."""
+    run = len(cell.blocks)
+    once = len(cell.looks) == 1 and run
+    return Looks(planned=cell.looks, taken=(run,) if once else tuple(look for look in cell.looks if look <= run))
 
 
 def _pooled(pooled: core.PooledResult | None) -> Pooled | None:

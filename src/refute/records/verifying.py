@@ -100,7 +100,7 @@ def verify(
     return (
         *checks,
         _rows_check(record, rows),
-        _judged_again(value, phenomenon, rows),
+        _judged_again(value, record, phenomenon, rows),
         _catalogue(record, current(record.definition.phenomenon)),
         _registration(record, phenomenon, registrations, rows.first_trial),
     )
@@ -179,9 +179,9 @@ def _rows_check(record: Record, rows: Rows) -> Check:
     return Check("rows", not wrong, "; ".join(wrong) or f"{len(rows.results)} trials, {came}")
 
 
-def _judged_again(value: Mapping[str, Any], phenomenon: core.Phenomenon, rows: Rows) -> Check:
+def _judged_again(value: Mapping[str, Any], record: Record, phenomenon: core.Phenomenon, rows: Rows) -> Check:
     try:
-        verdicts = judge(phenomenon, rows.trials, rows.results)
+        verdicts = judge(phenomenon, rows.trials, rows.results, record.rows.looks)
     except RefuteError as error:
         return Check("judged again", False, str(error))
     again = as_json(verdicts_of(verdicts, phenomenon.source, _not_compared))

@@ -6,6 +6,7 @@ docs: statistics sections 3, 5 and 8.
 from dataclasses import dataclass
 from typing import Literal
 
+from refute.statistics.failures import too_many_failed
 from refute.statistics.regions import Side
 from refute.statistics.sizes import Estimate
 
@@ -92,3 +93,8 @@ class CellVerdict:
     def may_train_on(self) -> bool:
         """Whether the schedule has a look after the last one taken."""
         return not self.looks or self.looks[-1].planned < self.schedule[-1]
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing is decided and so many blocks failed that no later look may decide, come what may."""
+        return self.decided_at is None and too_many_failed(self.failed, self.schedule[-1])

@@ -211,8 +211,9 @@ def _verdict(
         )
     groups = None if group is None else {key: key[claim.within.index(group)] for key in judged}
     overall = statistics.judge_cells(judged, region=region, groups=groups, share=share)
-    results = tuple(_cell_result(claim, cell, judged[cell.key]) for cell in cells)
-    advice = _advice(claim, judged, overall.contested) if looks else ()
+    going_on = statistics.train_on(judged) if looks else set()
+    results = tuple(_cell_result(claim, cell, judged[cell.key], going_on=cell.key in going_on) for cell in cells)
+    advice = _advice(claim, judged, going_on, overall.contested)
     return Verdict(
         claim=claim,
         verdict=overall.verdict,
@@ -236,12 +237,15 @@ def _quantum(claim: Claim, quantum: float, levels: int) -> float:
 
 
 def _advice(
-    claim: Claim, judged: Mapping[tuple[Level, ...], statistics.CellVerdict], contested: bool
+    claim: Claim,
+    judged: Mapping[tuple[Level, ...], statistics.CellVerdict],
+    going_on: set[tuple[Level, ...]],
+    contested: bool,
 ) -> tuple[str, ...]:
     """Which cells the stopping rule sends on to their next look (docs/statistics.md, section 7)."""
     onward: dict[int, list[str]] = {}
     for key in judged:
-        if key in statistics.train_on(judged):
+        if key in going_on:
             cell = judged[key]
             reached = cell.last.planned if cell.last else 0
             target = next(look for look in cell.schedule if look > reached)
@@ -259,7 +263,7 @@ def _advice(
     return (f"To go on: {why}{', '.join(parts)}",) if parts else ()
 
 
-def _cell_result(claim: Claim, cell: CellBlocks, verdict: statistics.CellVerdict) -> CellResult:
+def _cell_result(claim: Claim, cell: CellBlocks, verdict: statistics.CellVerdict, *, going_on: bool) -> CellResult:
     n = cell.effects.size
     numbered = all(isinstance(block, int) and not isinstance(block, bool) for block in cell.blocks)
     return CellResult(
@@ -268,6 +272,9 @@ def _cell_result(claim: Claim, cell: CellBlocks, verdict: statistics.CellVerdict
         effects=tuple(cell.effects.tolist()),
         blocks=tuple(int(block) for block in cell.blocks) if numbered else tuple(range(n)),
         planned=n,
+        looks=verdict.schedule,
+        decided_at=verdict.decided_at,
+        open=going_on,
         effect=verdict.mean,
         low=verdict.low,
         high=verdict.high,
