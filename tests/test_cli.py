@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+EVIDENCE = Path(__file__).parents[1] / "evidence"
 ENVIRONMENT = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
 DIGITS = ("--scale", "smoke", "--only", "architecture=fc-4", "--only", "width=primary")
 
@@ -76,10 +77,21 @@ def test_verdict_and_report_train_nothing(lab: Path) -> None:
     verdict = refute("verdict", "layer-criticality", *DIGITS, cwd=lab)
     assert verdict.returncode == 0, verdict.stderr
     assert "C1" in verdict.stdout
-    report = refute("report", "layer-criticality", *DIGITS, "--html", "page.html", "--evidence", "kept", cwd=lab)
+    report = refute("report", "layer-criticality", *DIGITS, "--html", "page.html", "--write-evidence", "kept", cwd=lab)
     assert report.returncode == 0, report.stderr
     assert "<html" in (lab / "page.html").read_text()
     assert json.loads((lab / "kept" / "record.json").read_text())["phenomenon"] == "layer-criticality"
+
+
+def test_a_page_is_made_from_committed_evidence_without_a_lab(tmp_path: Path) -> None:
+    folder = EVIDENCE / "stage-like-learning" / "small"
+    report = refute("report", "stage-like-learning", "--evidence", str(folder), "--html", "page.html", cwd=tmp_path)
+    assert report.returncode == 0, report.stderr
+    assert "Stage like learning" in (tmp_path / "page.html").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
+    part = refute("report", "stage-like-learning", "--evidence", str(folder), "--seeds", "5", cwd=tmp_path)
+    assert part.returncode == 2
+    assert "a record is judged as it is" in part.stderr
 
 
 def test_list_show_and_data(tmp_path: Path) -> None:

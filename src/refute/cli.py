@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refute.cli_judge import judge
-from refute.cli_records import diff, record, register, verify
+from refute.cli_records import Evidence, Folder, diff, outcome_of, record, register, verify, with_standing
 from refute.errors import RefuteError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ app.add_typer(data_app, name="data")
 Name = Annotated[str, typer.Argument(help="A phenomenon, see: refute list", metavar="NAME")]
 Names = Annotated[list[str], typer.Argument(help="One phenomenon or several, see: refute list", metavar="NAME...")]
 Scale = Annotated[str, typer.Option(help="smoke (seconds), small (minutes on a laptop) or full (a GPU)")]
-Seeds = Annotated[int | None, typer.Option(help="Seeds per condition; default: the protocol's own number")]
+Seeds = Annotated[
+    int | None,
+    typer.Option(help="A fixed number of seeds, judged once; default: the protocol's looks (5, 10, 20 ... seeds)"),
+]
 FirstSeed = Annotated[int, typer.Option(help="Number of the first seed; use 1000 and up for pilot runs")]
 Only = Annotated[
     list[str] | None,
@@ -112,12 +115,15 @@ def run(
         str | None, typer.Option(help="What all workers together may take, such as 8GB; default: what is free")
     ] = None,
     data: LocalData = None,
+    registrations: Folder = Path("registrations"),
     html: Annotated[
         Path | None, typer.Option(help="Where the page goes; default: LAB/NAME-SCALE.html", metavar="FILE")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Train what is missing, judge, and write the page. Stopped runs go on where they were.
+
+    Goes look by look: after 5, 10, 20 ... seeds only cells whose verdict is still open are trained on.
 
     Examples:
 
@@ -158,6 +164,7 @@ def run(
                 memory=limit,
                 watch=watcher,
             )
+        outcome = with_standing(outcome, registrations, lab)
         outcomes.append(outcome)
         page = _write_page(outcome, html or lab / f"{phenomenon.name}-{scale}.html")
         if not as_json:
@@ -179,13 +186,14 @@ def verdict(
     only: Only = None,
     lab: Lab = Path("lab"),
     data: LocalData = None,
+    registrations: Folder = Path("registrations"),
     as_json: Json = False,
 ) -> None:
     """Judge what is stored; train nothing.
 
     Example: refute verdict layer-criticality --only dataset=digits
     """
-    outcome = _stored(name, scale, seeds, first_seed, only, _use_local(data), lab)
+    outcome = with_standing(_stored(name, scale, seeds, first_seed, only, _use_local(data), lab), registrations, lab)
     if as_json:
         _print_outcomes_json([outcome])
     else:
@@ -206,23 +214,40 @@ def report(
     only: Only = None,
     lab: Lab = Path("lab"),
     data: LocalData = None,
-    html: Annotated[Path | None, typer.Option(help="Write the page to this file", metavar="FILE")] = None,
-    evidence: Annotated[
+    evidence: Evidence = None,
+    registrations: Folder = Path("registrations"),
+    html: Annotated[
+        Path | None, typer.Option(help="Where the page goes; default: LAB/NAME-SCALE.html", metavar="FILE")
+    ] = None,
+    write_evidence: Annotated[
         Path | None, typer.Option(help="Also write the compact record (rows and verdicts) to this folder")
     ] = None,
 ) -> None:
-    """Print the verdicts of what is stored and write the page.
+    """Print the verdicts of what is stored, or of a committed record, and write the page. Trains nothing.
 
-    Example: refute report layer-criticality --html page.html
+    Examples:
+
+      refute report layer-criticality --html page.html
+
+      refute report layer-criticality --evidence evidence/layer-criticality/small
+
+      refute report layer-criticality --write-evidence evidence/layer-criticality/small
     """
+    from refute import catalogue
     from refute.evidence import write_record
 
-    outcome = _stored(name, scale, seeds, first_seed, only, _use_local(data), lab)
+    if evidence is None:
+        outcome = _stored(name, scale, seeds, first_seed, only, _use_local(data), lab)
+    elif seeds is not None or first_seed or only or data:
+        raise UsageError("a record is judged as it is; leave out --seeds, --first-seed, --only and --data")
+    else:
+        outcome = outcome_of(catalogue.get(name), scale, lab, evidence)
+    outcome = with_standing(outcome, registrations, None if evidence else lab)
     _print_outcome(outcome, _console())
     page = _write_page(outcome, html or lab / f"{name}-{scale}.html")
     typer.echo(f"The page with all pictures: {page.resolve()}")
-    if evidence is not None:
-        for path in write_record(outcome, evidence):
+    if write_evidence is not None:
+        for path in write_record(outcome, write_evidence):
             typer.echo(f"Record: {path} ({path.stat().st_size / 1024:.0f} kB)")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,7 +95,7 @@ def diff(
     present = define(phenomenon, scale)
     entries = read_registrations(path_of(name, scale, registrations))
     found = changes(entries[-1].definition, present) if entries else ()
-    outcome = _outcome(phenomenon, scale, lab, evidence) if evidence or lab.exists() else None
+    outcome = outcome_of(phenomenon, scale, lab, evidence) if evidence or lab.exists() else None
     stands = _standing(phenomenon, scale, registrations, outcome, None if evidence else lab)
     if as_json:
         _print_json(
@@ -155,7 +156,7 @@ def record(
 
     phenomenon = catalogue.get(name)
     phenomenon.protocol(scale)
-    outcome = _outcome(phenomenon, scale, lab, evidence)
+    outcome = outcome_of(phenomenon, scale, lab, evidence)
     path = out or Path(f"{name}-{scale}.record.json")
     rows = None if evidence is None else os.path.relpath(evidence / "rows.parquet", path.parent)
     stands = _standing(phenomenon, scale, registrations, outcome, None if evidence else lab)
@@ -215,7 +216,8 @@ def verify(
 # --- what the verbs share -----------------------------------------------------------------------------------------
 
 
-def _outcome(phenomenon: "Phenomenon", scale: str, lab: Path, evidence: Path | None) -> "Outcome":
+def outcome_of(phenomenon: "Phenomenon", scale: str, lab: Path, evidence: Path | None) -> "Outcome":
+    """What a lab, or the record in a folder, says of the whole protocol of a scale."""
     from refute import flow  # noqa: PLC0415
     from refute.evidence import read_record  # noqa: PLC0415
 
@@ -227,6 +229,17 @@ def _outcome(phenomenon: "Phenomenon", scale: str, lab: Path, evidence: Path | N
     if not lab.exists():
         raise UsageError(f"there is no lab at {lab.resolve()}; run first: refute run {phenomenon.name} --scale {scale}")
     return flow.stored(phenomenon, scale=scale, lab=lab)
+
+
+def with_standing(outcome: "Outcome", registrations: Path, lab: Path | None) -> "Outcome":
+    """The outcome with what is known of its claims' registration: nothing when there is no file of it."""
+    from refute.records.registration import path_of  # noqa: PLC0415
+
+    phenomenon, scale = outcome.phenomenon, outcome.scale
+    if not path_of(phenomenon.name, scale, registrations).exists():
+        return outcome
+    stands = _standing(phenomenon, scale, registrations, outcome, lab)
+    return replace(outcome, standing={one.claim: one.sentence for one in stands.claims})
 
 
 def _standing(

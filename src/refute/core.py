@@ -843,5 +843,7 @@ class Outcome:
     """Trials that this run could not run."""
     looks: tuple[int, ...] | None = None
     """The planned looks of a sequential run; None when the number of seeds was fixed."""
+    standing: Mapping[str, str] = field(default_factory=dict)
+    """Claim -> whether it was registered before the first trial, in a sentence; empty when that is not known."""
     spared: int = 0
     """Planned trials that no open cell needs: what deciding at looks has saved."""

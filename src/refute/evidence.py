@@ -33,7 +33,7 @@ def read_record(phenomenon: Phenomenon, folder: Path) -> Outcome:
     if (record["phenomenon"], record["version"]) != (phenomenon.name, phenomenon.version):
         raise StoreError(
             f"{folder} holds {record['phenomenon']} version {record['version']}; expected {phenomenon.name} version "
-            f"{phenomenon.version}: run it again and write the record with refute report --evidence"
+            f"{phenomenon.version}: run it again and write the record with refute report --write-evidence"
         )
     trials = plan(phenomenon, record["scale"])
     looks = None if record.get("looks") is None else tuple(record["looks"])

@@ -31,6 +31,26 @@ class Cell:
     seeds_needed: str
     reason: str
     notes: tuple[str, ...]
+    looks: str = ""
+    """Where in its looks the cell stands; empty when the number of seeds was fixed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapCell:
+    """One place of a limits map."""
+
+    verdict: VerdictWord
+    effect: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitsMap:
+    """Cells as a grid: `rows` are (label, one place per column), None where no cell was planned."""
+
+    rows_name: str
+    columns_name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[MapCell | None, ...]], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +91,11 @@ class ClaimSection:
     """Of the cells' intervals; empty when they differ from cell to cell."""
     cells: tuple[Cell, ...]
     pooled: Pooled | None
+    limits: LimitsMap | None = None
+    standing: str = ""
+    """Whether it was registered before the first trial; empty when that is not known."""
+    settled: str = ""
+    """Whether its cells go on to a next look, in a word or two."""
 
 
 # --- figures ------------------------------------------------------------------------------------------------------
@@ -236,6 +261,8 @@ class Document:
     source: SourceBlock
     summary: str
     """Verdicts counted, in one sentence."""
+    course: str
+    """How the numbers of seeds came about: looks and what they saved, or a fixed number."""
     claims: tuple[ClaimSection, ...]
     figures: tuple[FigureBlock, ...]
     findings: tuple[str, ...]

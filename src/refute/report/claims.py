@@ -8,10 +8,11 @@ from refute import core
 from refute.core import CellResult, Claim, Contrast, Phenomenon, RankCorrelation, Share, Slope, Value, Verdict
 from refute.report import words
 from refute.report.blocks import Cell, ClaimSection, Pooled
+from refute.report.limits import limits_map
 
 
-def claim_section(phenomenon: Phenomenon, verdict: Verdict) -> ClaimSection:
-    """One claim of the document."""
+def claim_section(phenomenon: Phenomenon, verdict: Verdict, standing: str = "") -> ClaimSection:
+    """One claim of the document; `standing` says whether it was registered before the first trial."""
     claim = verdict.claim
     low, high = effect_range(phenomenon, claim)
     named = {name for cell in verdict.cells for name, level in cell.levels.items() if not isinstance(level, str)}
@@ -35,6 +36,9 @@ def claim_section(phenomenon: Phenomenon, verdict: Verdict) -> ClaimSection:
         confidence=confidences.pop() if len(confidences) == 1 else "",
         cells=cells,
         pooled=pooled,
+        limits=limits_map(verdict.cells),
+        standing=standing,
+        settled=_settled(verdict),
     )
 
 
@@ -99,7 +103,29 @@ def _cell(claim: Claim, cell: CellResult, lowest: float, highest: float, named: 
         seeds_needed=_seeds_needed(cell),
         reason=cell.reason,
         notes=cell.notes,
+        looks=_looks(cell),
     )
+
+
+def _looks(cell: CellResult) -> str:
+    """Where a cell stands in its looks."""
+    if len(cell.looks) < 2:
+        return ""
+    if cell.decided_at is not None:
+        return f"decided at {cell.decided_at}"
+    ahead = next((look for look in cell.looks if look > len(cell.blocks)), None)
+    return f"next look at {ahead}" if cell.open and ahead else "last look taken" if not cell.open else "look due"
+
+
+def _settled(verdict: Verdict) -> str:
+    """Whether cells of the claim go on, for the live table."""
+    if not verdict.cells or all(len(cell.looks) < 2 for cell in verdict.cells):
+        return ""
+    going_on = sum(cell.open for cell in verdict.cells)
+    if not going_on:
+        decided = [cell.decided_at for cell in verdict.cells if cell.decided_at is not None]
+        return f"settled at {max(decided)}" if len(decided) == len(verdict.cells) else "settled"
+    return f"{going_on} cell{'s' if going_on > 1 else ''} open"
 
 
 def _clip(value: float, low: float, high: float) -> float:

@@ -25,7 +25,9 @@ def document(outcome: Outcome) -> Document:
         A value without layout, from which the page, the terminal output and any further renderer print.
     """
     phenomenon = outcome.phenomenon
-    claims = tuple(claim_section(phenomenon, verdict) for verdict in outcome.verdicts)
+    claims = tuple(
+        claim_section(phenomenon, verdict, outcome.standing.get(verdict.claim.id, "")) for verdict in outcome.verdicts
+    )
     protocol = phenomenon.protocols.get(outcome.scale)
     figures = [renumbered(figure_block(outcome, figure), i) for i, figure in enumerate(phenomenon.figures, start=1)]
     return Document(
@@ -36,6 +38,7 @@ def document(outcome: Outcome) -> Document:
         statement=phenomenon.statement,
         source=_source(phenomenon.source),
         summary=_summary(claims),
+        course=_course(outcome),
         claims=claims,
         figures=tuple(figures) if outcome.results else (),
         findings=_paragraphs(phenomenon.findings),
@@ -72,6 +75,20 @@ def count_verdicts(found: Iterable[VerdictWord]) -> str:
 
 def _summary(claims: tuple[ClaimSection, ...]) -> str:
     return count_verdicts(claim.verdict for claim in claims)
+
+
+def _course(outcome: Outcome) -> str:
+    if outcome.looks is None:
+        return "The number of seeds was fixed, and judged once."
+    text = f"Judged at looks of {words.listing([str(look) for look in outcome.looks])} seeds, where planned"
+    open_cells = sum(cell.open for verdict in outcome.verdicts for cell in verdict.cells)
+    if open_cells:
+        count = f"{open_cells} cell{'s' if open_cells > 1 else ''}"
+        return f"{text}; {count} must be trained on: the same command goes on."
+    if not outcome.spared:
+        return f"{text}; every planned trial was needed."
+    share = words.percent(round(outcome.spared / len(outcome.trials), 2))
+    return f"{text}: {outcome.spared} of {len(outcome.trials)} planned trials ({share}) were not needed."
 
 
 def _source(source: Source) -> SourceBlock:

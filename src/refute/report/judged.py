@@ -11,7 +11,7 @@ from refute.core import Outcome, Phenomenon, Verdict
 from refute.report.claims import claim_section
 from refute.report.document import count_verdicts
 from refute.report.machine import as_json
-from refute.report.terminal import INDENT, _claim, _width, _wrapped, say, symbols_for
+from refute.report.terminal import claim_lines, say, symbols_for, width_of, wrapped
 
 
 def render_judged(
@@ -26,24 +26,17 @@ def render_judged(
         warnings: what the reader should know beside the verdicts.
         console: where to print.
     """
-    width = _width(console.width)
+    width = width_of(console.width)
     sections = [replace(claim_section(phenomenon, verdict), headline=False) for verdict in verdicts]
-    lines = [Text(""), Text(phenomenon.name, style="bold"), *_wrapped(about, width, 0, style="dim")]
+    lines = [Text(""), Text(phenomenon.name, style="bold"), *wrapped(about, width, 0, style="dim")]
     for section in sections:
-        lines += _claim(section, width, symbols_for(console))
-        noted: dict[str, list[str]] = {}
-        for cell in section.cells:
-            for note in cell.notes:
-                noted.setdefault(note, []).append(cell.label)
-        for note, cells in noted.items():
-            where = "every cell" if len(cells) == len(section.cells) else "; ".join(cells)
-            lines += _wrapped(f"Note ({where}): {note}", width, INDENT, style="dim")
+        lines += claim_lines(section, width, symbols_for(console))
     for warning in warnings:
-        lines += [Text(""), *_wrapped(f"Mind: {warning}", width, 0)]
+        lines += [Text(""), *wrapped(f"Mind: {warning}", width, 0)]
     confidences = {section.confidence for section in sections} - {""}
     interval = f" Intervals of cells: {confidences.pop()}." if len(confidences) == 1 else ""
     counted = count_verdicts(verdict.verdict for verdict in verdicts)
-    lines += [Text(""), *_wrapped(f"{counted}.{interval}", width, 0, style="bold")]
+    lines += [Text(""), *wrapped(f"{counted}.{interval}", width, 0, style="bold")]
     for line in lines:
         say(line, console)
 

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from refute.core import Progress
+from refute.core import Progress, Verdict
 from refute.report import words
 from refute.report.claims import claim_section
 from refute.report.terminal import STYLES, say, symbols_for
@@ -98,8 +98,13 @@ def status_line(progress: Progress) -> str:
         _pace(progress, 0.0),
     ]
     if progress.verdicts:
-        parts.append(", ".join(f"{verdict.claim.id} {verdict.verdict}" for verdict in progress.verdicts))
+        parts.append(", ".join(_in_short(verdict) for verdict in progress.verdicts))
     return "; ".join(part for part in parts if part)
+
+
+def _in_short(verdict: Verdict) -> str:
+    """A claim's verdict so far; an open one is marked."""
+    return f"{verdict.claim.id} {verdict.verdict}{'' if verdict.settled else ' so far'}"
 
 
 def _pace(progress: Progress, since: float) -> str:
@@ -129,9 +134,9 @@ def _table(progress: Progress, since: float, console: Console) -> RenderableType
     for verdict in progress.verdicts:
         section = claim_section(progress.phenomenon, verdict)
         word = Text(f"{symbols[verdict.verdict]} {verdict.verdict}", style=STYLES[verdict.verdict])
-        rows.append((Text(section.id), word, Text(section.summary), Text(section.counts)))
+        rows.append((Text(section.id), word, Text(section.settled), Text(section.summary), Text(section.counts)))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for place, name in enumerate(("claim", "so far", "effect")):
+    for place, name in enumerate(("claim", "so far", "looks", "effect")):
         widest = max(len(name), *(row[place].cell_len for row in rows))
         table.add_column(name, no_wrap=True, min_width=min(widest, WIDEST_COLUMN))
     table.add_column("cells", no_wrap=True, overflow="ellipsis")

@@ -27,6 +27,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             "spared": outcome.spared,
         },
         "looks": outcome.looks,
+        "standing": dict(outcome.standing),
         "seconds": outcome.seconds,
         "core_seconds": outcome.core_seconds,
         "warnings": list(outcome.warnings),

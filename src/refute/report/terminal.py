@@ -22,6 +22,10 @@ STYLES: Mapping[VerdictWord, str] = {
 NARROWEST, WIDEST = 40, 110
 MOST_CELLS = 12
 """Cells listed per claim; more are counted, those that differ from the rest first."""
+NOTED_CELLS = 3
+"""Cells named beside a note; more are counted."""
+LEAST_MAPPED = 6
+"""Cells from which a map is printed below their list."""
 INDENT = 5
 LABEL_WIDTH = 28
 
@@ -29,7 +33,7 @@ LABEL_WIDTH = 28
 def render_terminal(outcome: Outcome | Document, console: Console) -> None:
     """Print the verdicts: per claim the word with its symbol, the effect with its interval, and the cells."""
     made = outcome if isinstance(outcome, Document) else document(outcome)
-    for line in _lines(made, _width(console.width), symbols_for(console)):
+    for line in _lines(made, width_of(console.width), symbols_for(console)):
         say(line, console)
 
 
@@ -42,7 +46,7 @@ def plain_lines(outcome: Outcome | Document, *, width: int = 80, ascii_only: boo
         ascii_only: symbols for terminals without Unicode.
     """
     made = outcome if isinstance(outcome, Document) else document(outcome)
-    lines = _lines(made, _width(width), words.ASCII_SYMBOLS if ascii_only else words.SYMBOLS)
+    lines = _lines(made, width_of(width), words.ASCII_SYMBOLS if ascii_only else words.SYMBOLS)
     return [_in_ascii(line.plain) if ascii_only else line.plain for line in lines]
 
 
@@ -63,7 +67,8 @@ def symbols_for(console: Console) -> Mapping[VerdictWord, str]:
     return words.ASCII_SYMBOLS if console.options.ascii_only else words.SYMBOLS
 
 
-def _width(width: int) -> int:
+def width_of(width: int) -> int:
+    """Columns to wrap at in a terminal of this width."""
     return min(max(width, NARROWEST), WIDEST)
 
 
@@ -71,29 +76,30 @@ def _lines(made: Document, width: int, symbols: Mapping[VerdictWord, str]) -> li
     lines = [
         Text(""),
         Text.assemble((made.title, "bold"), f"  ({made.name}, version {made.version}, scale {made.scale})"),
-        *_wrapped(made.statement, width, 0),
-        *_wrapped(f"{made.source.authors} ({made.source.year}). {made.source.title}", width, 0, style="dim"),
+        *wrapped(made.statement, width, 0),
+        *wrapped(f"{made.source.authors} ({made.source.year}). {made.source.title}", width, 0, style="dim"),
     ]
     if made.empty:
         lines += [Text(""), Text("Nothing has been run yet. Run it with:"), Text(f"  {made.reproduce}", style="bold")]
     for claim in made.claims:
-        lines += _claim(claim, width, symbols)
+        lines += claim_lines(claim, width, symbols)
     return [*lines, *_footer(made, width)]
 
 
-def _claim(claim: ClaimSection, width: int, symbols: Mapping[VerdictWord, str]) -> list[Text]:
+def claim_lines(claim: ClaimSection, width: int, symbols: Mapping[VerdictWord, str]) -> list[Text]:
+    """One claim: its word, what was found, its cells, their map and their notes."""
     tags = "".join([" (headline)" if claim.headline else "", " (control)" if claim.control else ""])
     style = STYLES[claim.verdict]
     lines = [
         Text(""),
         Text.assemble((f"{symbols[claim.verdict]} {claim.verdict.upper()}", style), f"  {claim.id}{tags}"),
-        *_wrapped(claim.statement, width, 2),
-        *_wrapped(claim.sentence, width, 2, style="dim"),
-        *_wrapped(_found(claim), width, 2),
+        *wrapped(claim.statement, width, 2),
+        *wrapped(claim.sentence, width, 2, style="dim"),
+        *wrapped(_found(claim), width, 2),
     ]
     reasons = {cell.reason for cell in claim.cells}
     if {cell.estimate for cell in claim.cells} == {words.NOTHING} and len(reasons) == 1:
-        return lines + _wrapped(f"{claim.counts}: {reasons.pop()}", width, INDENT, style="dim")
+        return lines + wrapped(f"{claim.counts}: {reasons.pop()}", width, INDENT, style="dim")
     listed, left = _listed(claim)
     label_width = min(LABEL_WIDTH, max((cell_len(cell.label) for cell in listed), default=0))
     said = ""
@@ -101,10 +107,49 @@ def _claim(claim: ClaimSection, width: int, symbols: Mapping[VerdictWord, str]) 
         lines += _cell(cell, claim, label_width, width, symbols)
         if cell.verdict in ("inconclusive", "untested") and cell.reason and cell.reason != said:
             needed = f"; {cell.seeds_needed} seeds needed" if cell.seeds_needed != words.NOTHING else ""
-            lines += _wrapped(cell.reason + needed, width, INDENT + 2, style="dim")
+            lines += wrapped(cell.reason + needed, width, INDENT + 2, style="dim")
         said = cell.reason
     if left:
-        lines += _wrapped(f"... and {left} more ({claim.counts}); the page shows every one", width, INDENT, style="dim")
+        lines += wrapped(f"... and {left} more ({claim.counts}); the page shows every one", width, INDENT, style="dim")
+    lines += _map(claim, width, symbols)
+    for note, cells in _noted(claim).items():
+        where = "every cell" if len(cells) == len(claim.cells) > 1 else "; ".join(cells[:NOTED_CELLS])
+        more = f" and {len(cells) - NOTED_CELLS} more" if NOTED_CELLS < len(cells) < len(claim.cells) else ""
+        lines += wrapped(f"Note ({where}{more}): {note}", width, INDENT, style="dim")
+    if claim.standing:
+        lines += wrapped(f"Registration: {claim.standing}", width, INDENT, style="dim")
+    return lines
+
+
+def _noted(claim: ClaimSection) -> dict[str, list[str]]:
+    """Each note with the cells that it is about."""
+    noted: dict[str, list[str]] = {}
+    for cell in claim.cells:
+        for note in cell.notes:
+            noted.setdefault(note, []).append(cell.label)
+    return noted
+
+
+def _map(claim: ClaimSection, width: int, symbols: Mapping[VerdictWord, str]) -> list[Text]:
+    """The limits map with one symbol per cell; none where it would be wider than the terminal."""
+    if claim.limits is None or len(claim.cells) < LEAST_MAPPED:
+        return []
+    gap = "  "
+    label = max(cell_len(row) for row, _ in claim.limits.rows)
+    columns = [cell_len(column) for column in claim.limits.columns]
+    if INDENT + label + sum(columns) + len(gap) * len(columns) > width:
+        return []
+    head = Text(" " * (INDENT + label) + "".join(f"{gap}{column}" for column in claim.limits.columns), style="dim")
+    lines = [head]
+    for row, places in claim.limits.rows:
+        line = Text(" " * INDENT + row + " " * (label - cell_len(row)))
+        for place, size in zip(places, columns, strict=True):
+            line.append(gap)
+            if place is None:
+                line.append(" " * size)
+            else:
+                line.append(symbols[place.verdict].ljust(size), STYLES[place.verdict])
+        lines.append(line)
     return lines
 
 
@@ -138,9 +183,9 @@ def _cell(
     head = f"   {symbols[cell.verdict]} "
     label = cell.label + " " * max(0, label_width - cell_len(cell.label))
     if cell_len(label) > label_width or INDENT + label_width + 2 + cell_len(rest) > width:
-        lines = _wrapped(cell.label, width, INDENT)
+        lines = wrapped(cell.label, width, INDENT)
         lines[0] = Text.assemble((head, STYLES[cell.verdict]), lines[0].plain.lstrip())
-        lines += _wrapped(rest, width, INDENT + 2)
+        lines += wrapped(rest, width, INDENT + 2)
     else:
         lines = [Text.assemble((head, STYLES[cell.verdict]), f"{label}  {rest}")]
     return lines
@@ -156,11 +201,13 @@ def _footer(made: Document, width: int) -> list[Text]:
     )
     return [
         Text(""),
-        *_wrapped(made.summary + ".", width, 0, style="bold"),
-        *_wrapped(interval + text, width, 0, style="dim"),
+        *wrapped(made.summary + ".", width, 0, style="bold"),
+        *wrapped(made.course, width, 0, style="dim"),
+        *wrapped(interval + text, width, 0, style="dim"),
     ]
 
 
-def _wrapped(text: str, width: int, indent: int, *, style: str = "") -> list[Text]:
+def wrapped(text: str, width: int, indent: int, *, style: str = "") -> list[Text]:
+    """A text in lines of at most `width` columns."""
     pieces = textwrap.wrap(text, width - indent, break_on_hyphens=False) if text else []
     return [Text(" " * indent + piece, style=style) for piece in pieces]
