@@ -41,7 +41,7 @@ lint: $(VENV)/.development  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.development  ## Write the pages of the committed evidence to site/
+docs: $(VENV)/.development  ## Write CATALOGUE.md and the pages of the committed evidence (site/)
 	$(BIN)/python docs/build.py
 
 $(VENV)/.bench: $(VENV)/.development

@@ -1,17 +1,39 @@
-"""Make the site of the committed evidence: one page per phenomenon and an index, without training.
+"""Make what is derived from the committed evidence, without training: the site (one page per phenomenon and an index),
+CATALOGUE.md and the totals that `refute list` shows.
 
 python docs/build.py [--to site]
 """
 
 import argparse
 import html
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from refute import catalogue
+from refute.core import Outcome, Totals, totals_of
 from refute.evidence import read_record
-from refute.report import render_html
+from refute.report import catalogue_markdown, render_html
 
-EVIDENCE = Path(__file__).parents[1] / "evidence"
+ROOT = Path(__file__).parents[1]
+EVIDENCE = ROOT / "evidence"
+
+
+def outcomes() -> list[Outcome]:
+    """Every committed record, judged anew."""
+    folders = [(name, folder) for name in catalogue.names() for folder in sorted((EVIDENCE / name).glob("*/"))]
+    return [read_record(catalogue.get(name), folder) for name, folder in folders]
+
+
+def derived(totals: Iterable[Totals]) -> dict[Path, str]:
+    """The files that are made from the counted evidence, with their text."""
+    found = list(totals)
+    phenomena = [catalogue.get(name) for name in catalogue.names()]
+    return {
+        catalogue.TOTALS: json.dumps([asdict(one) for one in found], indent=1) + "\n",
+        ROOT / "CATALOGUE.md": catalogue_markdown(phenomena, {one.name: one for one in found}),
+    }
 
 
 def main() -> None:
@@ -20,17 +42,18 @@ def main() -> None:
     target: Path = parser.parse_args().to
     target.mkdir(parents=True, exist_ok=True)
     items = []
-    for name in catalogue.names():
-        for folder in sorted((EVIDENCE / name).glob("*/")):
-            outcome = read_record(catalogue.get(name), folder)
-            page = target / f"{name}-{folder.name}.html"
-            page.write_text(render_html(outcome), encoding="utf-8")
-            words = ", ".join(f"{verdict.claim.id} {verdict.verdict}" for verdict in outcome.verdicts)
-            statement = html.escape(outcome.phenomenon.statement)
-            items.append(
-                f'<li><a href="{page.name}">{name}</a> ({folder.name}): {statement}<br><small>{words}</small></li>'
-            )
-            print(page)
+    found = outcomes()
+    for outcome in found:
+        name, scale = outcome.phenomenon.name, outcome.scale
+        page = target / f"{name}-{scale}.html"
+        page.write_text(render_html(outcome), encoding="utf-8")
+        words = ", ".join(f"{verdict.claim.id} {verdict.verdict}" for verdict in outcome.verdicts)
+        statement = html.escape(outcome.phenomenon.statement)
+        items.append(f'<li><a href="{page.name}">{name}</a> ({scale}): {statement}<br><small>{words}</small></li>')
+        print(page)
+    for path, text in derived(totals_of(outcome) for outcome in found).items():
+        path.write_text(text, encoding="utf-8")
+        print(path)
     head = '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     style = (
         "<style>body{font:16px/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}li{margin:1rem 0}</style>"

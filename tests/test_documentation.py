@@ -1,11 +1,13 @@
 """What the documents promise is so."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 from refute import catalogue
+from refute.core import totals_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,3 +49,10 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     for document in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
             assert (ROOT / target).exists(), f"{document}: {target}"
+
+
+def test_the_derived_files_are_those_of_the_evidence() -> None:
+    build = runpy.run_path(str(ROOT / "docs" / "build.py"))
+    totals = [totals_of(outcome) for outcome in build["outcomes"]()]
+    for path, text in build["derived"](totals).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date: run make docs"

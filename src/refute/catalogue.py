@@ -1,12 +1,17 @@
 """The catalogue: every file of `refute.phenomena` that holds a PHENOMENON. No registry, no list kept by hand."""
 
 import importlib
+import json
 import pkgutil
 from functools import cache
+from pathlib import Path
 
 from refute import phenomena
-from refute.core import Phenomenon
+from refute.core import Phenomenon, Totals
 from refute.errors import UnknownNameError, did_you_mean
+
+TOTALS = Path(__file__).with_name("totals.json")
+"""The committed evidence, counted; written by docs/build.py."""
 
 
 @cache
@@ -23,3 +28,10 @@ def get(name: str) -> Phenomenon:
     module = importlib.import_module(f"{phenomena.__name__}.{name.replace('-', '_')}")
     found: Phenomenon = module.PHENOMENON
     return found
+
+
+@cache
+def totals() -> dict[str, Totals]:
+    """What the committed evidence says, counted, by phenomenon; of two scales full."""
+    found = [Totals(**one) for one in json.loads(TOTALS.read_text(encoding="utf-8"))] if TOTALS.exists() else []
+    return {one.name: one for one in sorted(found, key=lambda one: one.scale, reverse=True)}

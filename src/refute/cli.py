@@ -79,9 +79,9 @@ def list_(as_json: Json = False) -> None:
 
     phenomena = [catalogue.get(name) for name in catalogue.names()]
     if as_json:
-        _print_json(catalogue_json(phenomena))
+        _print_json(catalogue_json(phenomena, catalogue.totals()))
     else:
-        render_catalogue(phenomena, _console())
+        render_catalogue(phenomena, catalogue.totals(), _console())
 
 
 @app.command()

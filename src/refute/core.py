@@ -847,3 +847,32 @@ class Outcome:
     """Claim -> whether it was registered before the first trial, in a sentence; empty when that is not known."""
     spared: int = 0
     """Planned trials that no open cell needs: what deciding at looks has saved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What the committed evidence of a phenomenon says, counted."""
+
+    name: str
+    scale: str
+    claims: Mapping[VerdictWord, int]
+    """Verdict -> number of claims."""
+    cells: int
+    """Cells of all claims together."""
+    trials: int
+    core_seconds: float
+
+
+def totals_of(outcome: Outcome) -> Totals:
+    """An outcome in numbers."""
+    counted: dict[VerdictWord, int] = {}
+    for verdict in outcome.verdicts:
+        counted[verdict.verdict] = counted.get(verdict.verdict, 0) + 1
+    return Totals(
+        name=outcome.phenomenon.name,
+        scale=outcome.scale,
+        claims=counted,
+        cells=sum(len(verdict.cells) for verdict in outcome.verdicts),
+        trials=len(outcome.results),
+        core_seconds=round(outcome.core_seconds, 1),
+    )

@@ -5,9 +5,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from refute.report import catalogue_json, datasets_json, render_catalogue, render_datasets, render_definition
+from refute.core import totals_of
+from refute.report import (
+    catalogue_json,
+    catalogue_markdown,
+    datasets_json,
+    render_catalogue,
+    render_datasets,
+    render_definition,
+)
 
-from .synthetic import CLAIMS, PHENOMENON
+from .synthetic import CLAIMS, PHENOMENON, outcome
 
 
 @dataclass(frozen=True)
@@ -22,9 +30,9 @@ class Status:
 
 def test_catalogue_lists_names_and_scales() -> None:
     file = io.StringIO()
-    render_catalogue([PHENOMENON], Console(file=file, width=80))
+    render_catalogue([PHENOMENON], {}, Console(file=file, width=80))
     assert "layers-made-up  6 claims; scales small" in file.getvalue()
-    assert json.loads(json.dumps(catalogue_json([PHENOMENON])))["phenomena"][0]["name"] == "layers-made-up"
+    assert json.loads(json.dumps(catalogue_json([PHENOMENON], {})))["phenomena"][0]["name"] == "layers-made-up"
 
 
 def test_definition_shows_every_claim_quantity_and_factor() -> None:
@@ -45,3 +53,17 @@ def test_datasets_are_listed() -> None:
     assert "1.2 MB" in file.getvalue()
     assert "web [mirror]" in file.getvalue()
     assert json.loads(json.dumps(datasets_json([Status()])))["datasets"][0]["cached"] is True
+
+
+def test_the_catalogue_counts_its_evidence() -> None:
+    totals = totals_of(outcome())
+    file = io.StringIO()
+    render_catalogue([PHENOMENON], {totals.name: totals}, Console(file=file, width=110))
+    counted = ", ".join(f"{count} {word}" for word, count in sorted(totals.claims.items()))
+    assert sum(totals.claims.values()) == len(PHENOMENON.claims), counted
+    assert f"{totals.cells} cells, {totals.trials} trials" in file.getvalue()
+    assert "1 phenomenon," in file.getvalue()
+    table = [line for line in catalogue_markdown([PHENOMENON], {totals.name: totals}).splitlines() if line[:1] == "|"]
+    assert len({line.count("|") for line in table}) == 1, "every row has the same columns"
+    assert f"| {totals.cells} | {totals.trials} |" in table[2]
+    assert f"| {totals.cells} | {totals.trials} |" in table[3], "and the sum of one is that one"

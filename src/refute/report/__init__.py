@@ -3,7 +3,14 @@
 from refute.report.blocks import Document
 from refute.report.document import document
 from refute.report.html import render_html
-from refute.report.listings import catalogue_json, datasets_json, render_catalogue, render_datasets, render_definition
+from refute.report.listings import (
+    catalogue_json,
+    catalogue_markdown,
+    datasets_json,
+    render_catalogue,
+    render_datasets,
+    render_definition,
+)
 from refute.report.live import watch
 from refute.report.machine import as_json
 from refute.report.terminal import plain_lines, render_terminal
@@ -12,6 +19,7 @@ __all__ = [
     "Document",
     "as_json",
     "catalogue_json",
+    "catalogue_markdown",
     "datasets_json",
     "document",
     "plain_lines",

@@ -1,7 +1,8 @@
 """What the catalogue and the cache hold: lists for a terminal and for programs."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from refute.core import Phenomenon
+from refute.core import Phenomenon, Totals
 from refute.report import words
 from refute.report.claims import effect_label
+from refute.report.document import count_verdicts
 from refute.report.terminal import say
 
 MEGABYTE = 1e6
@@ -34,17 +36,65 @@ class DataStatus(Protocol):
     def identity(self) -> str | None: ...
 
 
-def render_catalogue(phenomena: Sequence[Phenomenon], console: Console) -> None:
-    """Print name, statement, number of claims and scales of every phenomenon."""
+def render_catalogue(phenomena: Sequence[Phenomenon], totals: Mapping[str, Totals], console: Console) -> None:
+    """Print name, statement, number of claims and scales of every phenomenon, and what its evidence says."""
     for phenomenon in phenomena:
         scales = ", ".join(phenomenon.protocols)
         claims = len(phenomenon.claims)
         tail = f"  {claims} claim{'s' if claims != 1 else ''}; scales {scales}"
         say(Text.assemble((phenomenon.name, "bold"), (tail, "dim")), console)
         _say(console, phenomenon.statement, indent=2, hanging=False)
+        if phenomenon.name in totals:
+            _say(console, f"Evidence: {totals_in_words(totals[phenomenon.name])}", indent=2)
+    if totals:
+        every = [word for one in totals.values() for word, count in one.claims.items() for _ in range(count)]
+        trials = sum(one.trials for one in totals.values())
+        seconds = words.duration(sum(one.core_seconds for one in totals.values()))
+        say("", console)
+        noun = "phenomenon" if len(phenomena) == 1 else "phenomena"
+        _say(console, f"{len(phenomena)} {noun}, {count_verdicts(every)}; {trials} trials, {seconds} of core time")
 
 
-def catalogue_json(phenomena: Sequence[Phenomenon]) -> dict[str, Any]:
+def totals_in_words(totals: Totals) -> str:
+    """The evidence of one phenomenon in one line."""
+    parts = [f"{totals.claims[word]} {word}" for word in words.VERDICTS if totals.claims.get(word)]
+    cost = f"{totals.trials} trials, {words.duration(totals.core_seconds)} of core time"
+    return f"{', '.join(parts)} ({totals.cells} cells, {cost}, scale {totals.scale})"
+
+
+def catalogue_markdown(phenomena: Sequence[Phenomenon], totals: Mapping[str, Totals]) -> str:
+    """The catalogue as one table: what is claimed, where it comes from, what the evidence says, what it cost."""
+    lines = [
+        "# Catalogue",
+        "",
+        "Made by `make docs` from the committed evidence (scale `small`, two CPU cores); a page for each phenomenon:",
+        "`refute report NAME --evidence evidence/NAME/small`.",
+        "",
+        f"| phenomenon | source | {' | '.join(words.VERDICTS)} | cells | trials | core time |",
+        "|---" * (len(words.VERDICTS) + 5) + "|",
+    ]
+    for phenomenon in phenomena:
+        source = phenomenon.source
+        cited = f"{source.authors} ({source.year})"
+        found = totals.get(phenomenon.name)
+        if found is None:
+            lines.append(f"| {phenomenon.name} | {cited} |" + " |" * (len(words.VERDICTS) + 3))
+            continue
+        counts = " | ".join(str(found.claims.get(word, 0)) for word in words.VERDICTS)
+        cost = f"{found.cells} | {found.trials} | {words.duration(found.core_seconds)}"
+        lines.append(f"| {phenomenon.name} | {cited} | {counts} | {cost} |")
+    sums = [sum(one.claims.get(word, 0) for one in totals.values()) for word in words.VERDICTS]
+    cells, trials = (sum(getattr(one, name) for one in totals.values()) for name in ("cells", "trials"))
+    seconds = words.duration(sum(one.core_seconds for one in totals.values()))
+    lines.append(f"| **all {len(phenomena)}** | | {' | '.join(map(str, sums))} | {cells} | {trials} | {seconds} |")
+    lines.append("")
+    for phenomenon in phenomena:
+        lines += [f"## {phenomenon.name}", "", phenomenon.statement, ""]
+        lines += [f"{' '.join(part.split())}\n" for part in phenomenon.findings.split("\n\n") if part.strip()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def catalogue_json(phenomena: Sequence[Phenomenon], totals: Mapping[str, Totals]) -> dict[str, Any]:
     """The catalogue as a JSON value."""
     return {
         "phenomena": [
@@ -61,6 +111,7 @@ def catalogue_json(phenomena: Sequence[Phenomenon]) -> dict[str, Any]:
                 },
                 "claims": [{"id": claim.id, "statement": claim.statement} for claim in phenomenon.claims],
                 "scales": list(phenomenon.protocols),
+                "evidence": asdict(totals[phenomenon.name]) if phenomenon.name in totals else None,
             }
             for phenomenon in phenomena
         ]
