@@ -49,6 +49,7 @@ from refute.statistics.multiplicity import benjamini_hochberg, holm
 from refute.statistics.overall import OverallVerdict, judge_cells, train_on
 from refute.statistics.pooling import Pooled, block_means, pool, two_stage_pool
 from refute.statistics.regions import Region
+from refute.statistics.rows import kendall_rows, slope_rows, spearman_rows
 from refute.statistics.shares import share_blocks_needed, share_interval
 from refute.statistics.sizes import Estimate, beyond, hedges_g, seeds_needed, superiority
 from refute.statistics.verdicts import CellVerdict, Look
@@ -75,6 +76,7 @@ __all__ = [
     "judge_cells",
     "kendall",
     "kendall_quantum",
+    "kendall_rows",
     "log_ratio",
     "look_levels",
     "look_weights",
@@ -85,8 +87,10 @@ __all__ = [
     "share_blocks_needed",
     "share_interval",
     "slope",
+    "slope_rows",
     "spearman",
     "spearman_quantum",
+    "spearman_rows",
     "superiority",
     "train_on",
     "two_stage_pool",

@@ -256,12 +256,12 @@ def _numbers(claim: Claim, placed: Placed) -> Floats:
         case Contrast(quantity, arms, log):
             effects = _contrast([weight for weight, _ in arms], np.where(used, placed.values[quantity], math.nan), log)
         case RankCorrelation(x, y, _, method, minimum):
-            rank = statistics.spearman if method == "spearman" else statistics.kendall
-            effects = _along(rank, _ranked(placed.values[x], used), _ranked(placed.values[y], used), used, minimum)
+            rank = statistics.spearman_rows if method == "spearman" else statistics.kendall_rows
+            effects = _along(rank, placed.values[x], placed.values[y], used, minimum)
         case Slope(x, y, _, log, minimum):
             xs, ys = placed.values[x], placed.values[y]
             xs, ys = (_logarithms(xs), _logarithms(ys)) if log else (xs, ys)
-            effects = _along(statistics.slope, xs, ys, used, minimum)
+            effects = _along(statistics.slope_rows, xs, ys, used, minimum)
     return np.where(passed & np.isfinite(effects), effects, math.nan)
 
 
@@ -285,26 +285,10 @@ def _logarithms(values: Floats) -> Floats:
     return logs
 
 
-def _ranked(values: Floats, used: Flags) -> Floats:
-    """Values replaced by their order within each unit, ties alike: all that a rank correlation depends on."""
-    masked = np.where(used, values, math.nan)
-    order = np.argsort(masked, axis=1)
-    inorder = np.take_along_axis(masked, order, axis=1)
-    steps = np.cumsum(np.diff(inorder, axis=1, prepend=inorder[:, :1]) > 0, axis=1).astype(np.float64)
-    ranked = np.empty_like(masked)
-    np.put_along_axis(ranked, order, steps, axis=1)
-    return np.where(np.isnan(masked), math.nan, ranked)
-
-
-def _along(number: Callable[[Floats, Floats], float], xs: Floats, ys: Floats, used: Flags, minimum: int) -> Floats:
-    """The number of every unit over its used levels; equal pairs of lists are computed once."""
-    effects = np.full(len(used), math.nan)
-    xs, ys = np.where(used, xs, math.nan), np.where(used, ys, math.nan)
-    defined = np.logical_and.reduce((np.isfinite(xs) & np.isfinite(ys)) | ~used, axis=1) & (used.sum(axis=1) >= minimum)
-    known: dict[bytes, float] = {}
-    for unit in np.flatnonzero(defined).tolist():
-        key = xs[unit].tobytes() + ys[unit].tobytes()
-        if key not in known:
-            known[key] = number(xs[unit][used[unit]], ys[unit][used[unit]])
-        effects[unit] = known[key]
-    return effects
+def _along(
+    number: Callable[[Floats, Floats, Flags], Floats], xs: Floats, ys: Floats, used: Flags, minimum: int
+) -> Floats:
+    """The number of every unit over its used levels; NaN where one of them is not defined, or they are too few."""
+    finite = np.isfinite(xs) & np.isfinite(ys)
+    defined = np.logical_and.reduce(finite | ~used, axis=1) & (used.sum(axis=1) >= minimum)
+    return np.where(defined, number(xs, ys, used & defined[:, None]), math.nan)
