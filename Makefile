@@ -56,6 +56,7 @@ bench: $(VENV)/.bench  ## Speed of training against other ways to do it in Pytho
 validate: $(VENV)/.development  ## Slow proofs: simulated error rates, instruments against closed forms
 	$(BIN)/python validation/statistics/error_rates.py
 	$(BIN)/python validation/statistics/calibration.py --replications 4000 --write docs/calibration.md
+	$(BIN)/python validation/statistics/planted.py --runs 300 --write docs/planted.md
 
 clean:  ## Remove the environment (results in lab/ stay)
 	rm -rf $(VENV)
