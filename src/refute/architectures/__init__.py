@@ -27,7 +27,7 @@ def names() -> tuple[str, ...]:
     """Names of all families.
 
     >>> names()
-    ('linear', 'mlp', 'residual-mlp', 'resnet', 'vgg')
+    ('constant-width', 'convnet', 'lenet', 'linear', 'mlp', 'residual-mlp', 'resnet', 'vgg')
     """
     return tuple(sorted(_families()))
 

@@ -51,6 +51,11 @@ def lecun_normal(shape: Shape, generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator) * math.sqrt(1 / fans(shape)[0])
 
 
+def torch_default(shape: Shape, generator: torch.Generator) -> Tensor:
+    """Uniform between -+ 1 / sqrt(fan in), what torch.nn.Linear and Conv2d draw: variance 1 / (3 fan in)."""
+    return _uniform(shape, math.sqrt(1 / fans(shape)[0]), generator)
+
+
 def orthogonal(shape: Shape, generator: torch.Generator) -> Tensor:
     """Uniform over matrices (out, rest) with orthonormal rows or columns (Haar measure)."""
     rows, columns = shape[0], math.prod(shape[1:])
@@ -71,6 +76,7 @@ LAWS: dict[str, Callable[[Shape, torch.Generator], Tensor]] = {
     "glorot-uniform": glorot_uniform,
     "lecun-normal": lecun_normal,
     "orthogonal": orthogonal,
+    "torch-default": torch_default,
 }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from refute.architectures.layers.elementwise import Activation
@@ -11,11 +12,12 @@ from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
 
 @dataclass(frozen=True)
 class Residual:
-    """x -> activation(body(x) + shortcut(x)); an empty shortcut is the identity."""
+    """x -> activation(scale * body(x) + shortcut(x)); an empty shortcut is the identity."""
 
     body: tuple[Layer, ...]
     shortcut: tuple[Layer, ...] = ()
     activation: str = "relu"
+    scale: float = 1.0
 
     @property
     def loops(self) -> bool:
@@ -34,7 +36,8 @@ class Residual:
             outputs = layer.apply(outputs, weights, training)
         for layer in self.shortcut:
             skipped = layer.apply(skipped, weights, training)
-        return Activation(self.activation).apply(outputs + skipped, weights, training)
+        summed = outputs + skipped if self.scale == 1 else torch.add(skipped, outputs, alpha=self.scale)
+        return Activation(self.activation).apply(summed, weights, training)
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         return _ResidualStep(self, weights, gradients, wanted=wanted)
@@ -42,7 +45,7 @@ class Residual:
 
 class _ResidualStep:
     def __init__(self, layer: Residual, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
-        self.wanted = wanted
+        self.wanted, self.scale = wanted, layer.scale
         self.body = Chain(layer.body, weights, gradients, wanted=wanted, spare=False)
         self.shortcut = Chain(layer.shortcut, weights, gradients, wanted=wanted, spare=False)
         self.activation = Activation(layer.activation).bind(weights, gradients, wanted=True, spare=True)
@@ -50,12 +53,17 @@ class _ResidualStep:
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs, skipped = self.body.forward(inputs), self.shortcut.forward(inputs)
-        return self.activation.forward(outputs.add_(skipped) if self.body.spare else outputs + skipped)
+        outputs = outputs if self.scale == 1 else outputs * self.scale
+        return self.activation.forward(
+            outputs.add_(skipped) if self.body.spare or self.scale != 1 else outputs + skipped
+        )
 
     def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
         of_sum = self.activation.backward(gradient, add=add)
         assert of_sum is not None, "wanted when it was bound"
-        of_body = self.body.backward(of_sum.clone(), add=add)  # either branch may overwrite what it is given
+        of_body = self.body.backward(
+            of_sum * self.scale, add=add
+        )  # a copy: either branch may overwrite what it is given
         of_shortcut = self.shortcut.backward(of_sum, add=add)
         return None if of_body is None or of_shortcut is None else of_body.add_(of_shortcut)
 
