@@ -1,5 +1,5 @@
 """Make what is derived from the committed evidence, without training: the site (one page per phenomenon and an index),
-CATALOGUE.md and the totals that `refute list` shows.
+CATALOGUE.md, the table of the README and the totals that `refute list` shows.
 
 python docs/build.py [--to site]
 """
@@ -14,10 +14,12 @@ from pathlib import Path
 from refute import catalogue
 from refute.core import Outcome, Totals, totals_of
 from refute.evidence import read_record
-from refute.report import catalogue_markdown, render_html
+from refute.report import catalogue_markdown, catalogue_table, render_html
 
 ROOT = Path(__file__).parents[1]
 EVIDENCE = ROOT / "evidence"
+BEGIN, END = "<!-- catalogue: begin -->", "<!-- catalogue: end -->"
+"""Around the table of the README."""
 
 
 def outcomes() -> list[Outcome]:
@@ -30,9 +32,14 @@ def derived(totals: Iterable[Totals]) -> dict[Path, str]:
     """The files that are made from the counted evidence, with their text."""
     found = list(totals)
     phenomena = [catalogue.get(name) for name in catalogue.names()]
+    by_name = {one.name: one for one in found}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
     return {
+        ROOT / "README.md": f"{before}{BEGIN}\n{catalogue_table(phenomena, by_name)}{END}{after}",
         catalogue.TOTALS: json.dumps([asdict(one) for one in found], indent=1) + "\n",
-        ROOT / "CATALOGUE.md": catalogue_markdown(phenomena, {one.name: one for one in found}),
+        ROOT / "CATALOGUE.md": catalogue_markdown(phenomena, by_name),
     }
 
 

@@ -6,6 +6,7 @@ from refute.report.html import render_html
 from refute.report.listings import (
     catalogue_json,
     catalogue_markdown,
+    catalogue_table,
     datasets_json,
     render_catalogue,
     render_datasets,
@@ -20,6 +21,7 @@ __all__ = [
     "as_json",
     "catalogue_json",
     "catalogue_markdown",
+    "catalogue_table",
     "datasets_json",
     "document",
     "plain_lines",

@@ -62,34 +62,41 @@ def totals_in_words(totals: Totals) -> str:
     return f"{', '.join(parts)} ({totals.cells} cells, {cost}, scale {totals.scale})"
 
 
+def catalogue_table(phenomena: Sequence[Phenomenon], totals: Mapping[str, Totals]) -> str:
+    """The catalogue as one table in Markdown: what the evidence of each phenomenon says, and what it cost."""
+    lines = [
+        f"| phenomenon | {' | '.join(words.VERDICTS)} | cells | trials | core time |",
+        "|---" * (len(words.VERDICTS) + 4) + "|",
+    ]
+    for phenomenon in phenomena:
+        if phenomenon.name in totals:
+            lines.append(_table_row(f"`{phenomenon.name}`", [totals[phenomenon.name]]))
+    lines.append(_table_row(f"**all {len(totals)}**", list(totals.values())))
+    return "\n".join(lines) + "\n"
+
+
+def _table_row(name: str, found: Sequence[Totals]) -> str:
+    counts = [str(sum(one.claims.get(word, 0) for one in found)) for word in words.VERDICTS]
+    cost = words.duration(sum(one.core_seconds for one in found))
+    sums = [str(sum(one.cells for one in found)), str(sum(one.trials for one in found)), cost]
+    return f"| {' | '.join([name, *counts, *sums])} |"
+
+
 def catalogue_markdown(phenomena: Sequence[Phenomenon], totals: Mapping[str, Totals]) -> str:
-    """The catalogue as one table: what is claimed, where it comes from, what the evidence says, what it cost."""
+    """The catalogue as a page: the table, then statement, source and findings of every phenomenon."""
     lines = [
         "# Catalogue",
         "",
-        "Made by `make docs` from the committed evidence (scale `small`, two CPU cores); a page for each phenomenon:",
+        "Made by `make docs` from the committed evidence (claims by verdict, scale `small`, two CPU cores); a page for "
+        "each:",
         "`refute report NAME --evidence evidence/NAME/small`.",
         "",
-        f"| phenomenon | source | {' | '.join(words.VERDICTS)} | cells | trials | core time |",
-        "|---" * (len(words.VERDICTS) + 5) + "|",
+        catalogue_table(phenomena, totals),
     ]
     for phenomenon in phenomena:
         source = phenomenon.source
-        cited = f"{source.authors} ({source.year})"
-        found = totals.get(phenomenon.name)
-        if found is None:
-            lines.append(f"| {phenomenon.name} | {cited} |" + " |" * (len(words.VERDICTS) + 3))
-            continue
-        counts = " | ".join(str(found.claims.get(word, 0)) for word in words.VERDICTS)
-        cost = f"{found.cells} | {found.trials} | {words.duration(found.core_seconds)}"
-        lines.append(f"| {phenomenon.name} | {cited} | {counts} | {cost} |")
-    sums = [sum(one.claims.get(word, 0) for one in totals.values()) for word in words.VERDICTS]
-    cells, trials = (sum(getattr(one, name) for one in totals.values()) for name in ("cells", "trials"))
-    seconds = words.duration(sum(one.core_seconds for one in totals.values()))
-    lines.append(f"| **all {len(phenomena)}** | | {' | '.join(map(str, sums))} | {cells} | {trials} | {seconds} |")
-    lines.append("")
-    for phenomenon in phenomena:
-        lines += [f"## {phenomenon.name}", "", phenomenon.statement, ""]
+        cited = f"{source.authors} ({source.year}). {source.title}."
+        lines += [f"## {phenomenon.name}", "", phenomenon.statement, "", f"*{cited}*", ""]
         lines += [f"{' '.join(part.split())}\n" for part in phenomenon.findings.split("\n\n") if part.strip()]
     return "\n".join(lines).rstrip() + "\n"
 
