@@ -189,3 +189,16 @@ def test_order_of_rows_changes_nothing() -> None:
     found = results(trials, plain, lambda t: False)
     forward, backward = judge(toy, trials, found)[0], judge(toy, trials[::-1], found)[0]
     assert {c.levels["kind"]: c.effects for c in forward.cells} == {c.levels["kind"]: c.effects for c in backward.cells}
+
+
+def test_arms_that_differ_in_failures_are_named() -> None:
+    claim = make_claim(difference("height", "shift", 1.0, 2.0), among={"kind": ("plus",)})
+    made = phenomenon(claim, seeds=20)
+    trials = plan(made, "smoke")
+    numbers = {"height": 0.0, "fit": 1.0, "score": 1.0}
+    lost = results(trials, lambda trial: numbers, lambda trial: trial.levels["shift"] == 2.0 and trial.block < 8)
+    (verdict,) = judge(made, trials, lost)
+    (note,) = [note for note in verdict.cells[0].notes if "failures" in note]
+    assert note.startswith("the arms differ in failures: 8 with shift = 2.0 and 0 with shift = 1.0 of 20 (McNemar p = ")
+    alike = results(trials, lambda trial: numbers, lambda trial: trial.block < 8)
+    assert not [note for note in judge(made, trials, alike)[0].cells[0].notes if "failures" in note]

@@ -399,7 +399,7 @@ def _cell_result(
     looks: Looks,
     going_on: bool,
 ) -> CellResult:
-    notes = list(verdict.notes)
+    notes = [*verdict.notes, *_failure_notes(claim, used)]
     if 0 < len(used) < len(blocks) and verdict.schedule == (len(used),):
         notes.insert(0, f"{len(used)} of {len(blocks)} planned seeds have been run")
     return CellResult(
@@ -426,6 +426,28 @@ def _cell_result(
         reason=verdict.reason if used else f"none of {len(blocks)} seeds has been run",
         notes=tuple(notes),
     )
+
+
+def _failure_notes(claim: Claim, blocks: Sequence[Block]) -> tuple[str, ...]:
+    """Whether one of two arms fails more often than the other (docs/statistics.md, section 5, rule 3)."""
+    if not isinstance(claim.effect, Contrast) or len(claim.effect.arms) != 2 or not blocks:
+        return ()
+    chosen = _common_picks(claim, blocks)
+    arms = [arm for _, arm in claim.effect.arms]
+    failed = [
+        [not _arm_valid(claim, arm, block, chosen.get(position)) for block in blocks]
+        for position, arm in enumerate(arms)
+    ]
+    p = statistics.mcnemar(*failed)
+    if p >= statistics.ALPHA:
+        return ()
+    counts = " and ".join(f"{sum(one)} with {arm.in_words()}" for one, arm in zip(failed, arms, strict=True))
+    return (f"the arms differ in failures: {counts} of {len(blocks)} (McNemar p = {p:.2g})",)
+
+
+def _arm_valid(claim: Claim, arm: Arm, block: Block, wanted: CellKey | None) -> bool:
+    row = _pick(arm, [row for row in block.rows if _kept(claim, row)], wanted)
+    return row is not None and _valid(claim, row)
 
 
 def _triple(estimate: statistics.Estimate | None) -> tuple[float, float, float] | None:
