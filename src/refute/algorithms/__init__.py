@@ -12,5 +12,6 @@ from refute.algorithms.layca import Layca
 from refute.algorithms.masked import Masked, mask_of
 from refute.algorithms.sam import SAM
 from refute.algorithms.sgd import SGD
+from refute.algorithms.supermask import Supermask
 
-__all__ = ["SAM", "SGD", "Adam", "Again", "Algorithm", "Clipped", "Layca", "Masked", "State", "mask_of"]
+__all__ = ["SAM", "SGD", "Adam", "Again", "Algorithm", "Clipped", "Layca", "Masked", "State", "Supermask", "mask_of"]
