@@ -70,6 +70,7 @@ def test_laws_have_their_variance(law: str) -> None:
     fan_in, fan_out = fans(shape)
     expected = {
         "he": 2 / fan_in, "glorot": 2 / (fan_in + fan_out), "lecun": 1 / fan_in, "orthogonal": 1 / max(shape),
+        "torch": 1 / (3 * fan_in),
     }[law.split("-")[0]]  # fmt: skip
     drawn = draw(law, shape, stream(0, law))
     assert drawn.var().item() == pytest.approx(expected, rel=0.03)
