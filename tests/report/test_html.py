@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from refute.core import Outcome, Verdict
+from refute.core import Failure, Outcome, Verdict
 from refute.report import render_html
 from refute.report.blocks import Axis, LinePanel, MapPanel, Series
 from refute.report.drawing import draw
@@ -167,3 +167,11 @@ def test_colours_read_on_white_and_on_dark() -> None:
     for colour in (*CATEGORIES, *RAMP):
         assert 1.05 / (luminance(colour) + 0.05) >= 3, colour
         assert (luminance(colour) + 0.05) / (dark + 0.05) >= 3, colour
+
+
+def test_trials_that_could_not_be_run_are_named(run: Outcome) -> None:
+    broken = tuple(Failure(trial, "ZeroDivisionError: nothing to divide") for trial in run.trials[:7])
+    page = render_html(replace(run, failures=broken))
+    assert "7 trials could not be run (ZeroDivisionError: nothing to divide)" in page
+    assert "and 2 more" in page
+    assert "could not be run" not in render_html(run)

@@ -274,6 +274,8 @@ class Document:
     quantities: Table
     deviations: tuple[str, ...]
     warnings: tuple[str, ...]
+    failures: tuple[str, ...]
+    """Trials that could not be run, those of the same error in one sentence."""
     trials: TrialCounts
     provenance: tuple[Table, ...]
     keys: tuple[str, ...]

@@ -11,6 +11,8 @@ from refute.report.claims import claim_section
 from refute.report.figures import figure_block, renumbered
 from refute.report.reproducing import reproduce
 
+FAILURES_NAMED = 5
+"""Trials of one error named on the page; more are counted."""
 SPOT_CHECK_KEYS = 3
 """Keys of single trials printed beside the key of them all."""
 
@@ -50,6 +52,7 @@ def document(outcome: Outcome) -> Document:
         quantities=_quantities(phenomenon),
         deviations=phenomenon.deviations,
         warnings=outcome.warnings,
+        failures=_failures(outcome),
         trials=_trials(outcome),
         provenance=tuple(_provenance(made) for made in outcome.provenance),
         keys=_keys(outcome),
@@ -75,6 +78,19 @@ def count_verdicts(found: Iterable[VerdictWord]) -> str:
 
 def _summary(claims: tuple[ClaimSection, ...]) -> str:
     return count_verdicts(claim.verdict for claim in claims)
+
+
+def _failures(outcome: Outcome) -> tuple[str, ...]:
+    by_error: dict[str, list[str]] = {}
+    for failure in outcome.failures:
+        where = f"{words.levels(failure.trial.levels)}, seed {failure.trial.block}"
+        by_error.setdefault(failure.error, []).append(where)
+    return tuple(
+        f"{len(trials)} trial{'s' if len(trials) > 1 else ''} could not be run ({error}): "
+        + "; ".join(trials[:FAILURES_NAMED])
+        + (f"; and {len(trials) - FAILURES_NAMED} more" if len(trials) > FAILURES_NAMED else "")
+        for error, trials in by_error.items()
+    )
 
 
 def _course(outcome: Outcome) -> str:
