@@ -69,7 +69,7 @@ def run(
             if not missing:
                 break
             packed = cohorts(phenomenon, missing, size=phenomenon.protocol(scale).cohort, device=device)
-            teller.look(wanted, packed)
+            teller.look(len(missing), len(packed))
             for one in execute(
                 phenomenon, packed, workers=workers, executor=executor, memory=memory, tell=teller.message
             ):
@@ -159,16 +159,16 @@ class _Teller:
         self.judge_at = 0.0
         self.verdicts: tuple[Verdict, ...] = ()
 
-    def look(self, wanted: Sequence[Trial], packed: Sequence[object]) -> None:
-        """A new look begins: these trials are wanted by now, those not yet run in as many cohorts."""
+    def look(self, missing: int, packed: int) -> None:
+        """A new look begins, for which so many trials are missing, in so many cohorts."""
         if self.cohorts_total and self.verdicts:
             settled = sum(verdict.settled for verdict in self.verdicts)
             self.message(
                 f"{settled} of {len(self.verdicts)} claims settled after {self.cached + self.trials_run} trials; "
-                f"{len(wanted) - self.planned} more for the next look of the cells that are open"
+                f"{missing} more for the next look of the cells that are open"
             )
-        self.planned = len(wanted)
-        self.cohorts_total += len(packed)
+        self.planned = self.cached + self.trials_run + missing
+        self.cohorts_total += packed
         self.message("")
 
     def finished(self, new: Sequence[Result], results: Results) -> None:
