@@ -77,6 +77,24 @@ def test_too_few_steps_are_flagged() -> None:
     assert not trusted(found).any()
 
 
+def test_a_small_eigenvalue_whose_residual_hides_its_sign_is_flagged() -> None:
+    loose = eigenvalues(*ARGUMENTS, seeds=MADE.seeds, largest=20, smallest=0, steps=22, tolerance=1.0)
+    assert torch.equal(loose.flags["sign uncertain"], (loose.residuals > loose.values.abs()).any(dim=1))
+    assert loose.flags["sign uncertain"].any()
+
+
+def test_a_replica_whose_numbers_overflow_is_flagged_and_harms_no_other() -> None:
+    network = architectures.build("mlp", (2,), 2, depth=0)
+    weights = network.initialize([0, 1])
+    inputs = torch.stack([torch.eye(2), 1e30 * torch.eye(2)])
+    labels = torch.tensor([[0, 1], [0, 1]])
+    found = eigenvalues(network, weights, inputs, labels, seeds=[0, 1], loss="squared")
+    assert found.flags["not finite"].tolist() == [False, True]
+    assert trusted(found).tolist() == [True, False]
+    alone = eigenvalues(network, weights.take(slice(0, 1)), inputs[0], labels[0], seeds=[0], loss="squared")
+    assert torch.allclose(found.values[:1], alone.values)
+
+
 def test_a_surface_that_curves_down_is_flagged() -> None:
     network = architectures.build("mlp", (2,), 2, depth=0)
     weights, inputs = network.initialize([0]), torch.eye(2)

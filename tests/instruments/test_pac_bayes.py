@@ -23,15 +23,15 @@ def test_one_weight_with_noise_has_an_accuracy_in_closed_form() -> None:
     weights.flat.copy_(torch.tensor([[0.5], [1.0]]))
     inputs, labels = torch.tensor([[1.0], [-1.0]]).double(), torch.tensor([1, 0])
     found = pac_bayes_sigma(
-        network, weights, inputs, labels, seeds=[0, 1], draws=4000, limit=8.0, tolerance=0.0, loss="logistic"
+        network, weights, inputs, labels, seeds=[0, 1], draws=1000, limit=8.0, tolerance=0.0, loss="logistic"
     )
     expected = torch.tensor([0.5, 1.0]).double() / norm.ppf(0.9)
-    assert torch.allclose(found.sigma, expected, rtol=0.08)
+    assert torch.allclose(found.sigma, expected, rtol=0.15)
     assert torch.allclose(found.value, found.sigma**-2)
     aware = pac_bayes_sigma(
-        network, weights, inputs, labels, seeds=[0, 1], draws=4000, tolerance=0.0, magnitude_aware=True, loss="logistic"
+        network, weights, inputs, labels, seeds=[0, 1], draws=1000, tolerance=0.0, magnitude_aware=True, loss="logistic"
     )
-    assert torch.allclose(aware.sigma, torch.full((2,), 1 / norm.ppf(0.9)).double(), rtol=0.08)
+    assert torch.allclose(aware.sigma, torch.full((2,), 1 / norm.ppf(0.9)).double(), rtol=0.15)
 
 
 def test_accuracy_at_sigma_is_at_the_bound_and_packing_changes_nothing() -> None:

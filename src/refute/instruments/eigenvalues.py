@@ -30,7 +30,8 @@ class Eigenvalues:
     `values` (replica, eigenvalue), descending: the largest ones, then the smallest ones; `vectors` (replica,
     eigenvalue, parameter), of length 1; `residuals` (replica, eigenvalue), |A v - lambda v|: an eigenvalue lies within
     that of the value; `steps` (replica,): products that a replica took. Flags: "not converged" (a residual above twice
-    tolerance x largest |value|), "largest not positive" (the loss curves up in no direction), "not finite".
+    tolerance x largest |value|), "sign uncertain" (a residual above its own |value|: ask for a smaller tolerance),
+    "largest not positive" (the loss curves up in no direction), "not finite".
     """
 
     values: Tensor
@@ -71,7 +72,8 @@ def eigenvalues(
         smallest: how many of the smallest.
         matrix: "hessian", "gauss-newton" or "residual".
         tolerance: every wanted residual is to be below this share of the replica's largest |eigenvalue|. Of a simple
-            eigenvalue the error is then about tolerance^2 x |lambda|^2 / gap.
+            eigenvalue the error is then about tolerance^2 x |lambda|^2 / gap. A smallest eigenvalue that is itself
+            below this share needs a smaller tolerance: 1e-6 for lambda_min of nets that fit.
         steps: products at most; memory is replica x steps x parameter.
         start: direction(s) to begin with, (replica, parameter), such as the last measurement's first vector; a random
             part is added, so that what was not on top then can be found.
@@ -152,6 +154,7 @@ def extremes(
     finite = torch.isfinite(value).all(dim=1) & torch.isfinite(residuals).all(dim=1)
     flags = {
         "not converged": ~(residuals <= 2 * tolerance * size.unsqueeze(1)).all(dim=1),
+        "sign uncertain": (residuals > value.abs()).any(dim=1),
         "largest not positive": (value[:, 0] <= 0) & (largest > 0),
         "not finite": ~finite,
     }

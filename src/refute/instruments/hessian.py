@@ -29,7 +29,7 @@ from refute.losses import Loss
 
 Matrix = Literal["hessian", "gauss-newton", "residual"]
 
-GRAPH_BYTES = 2 * 2**20
+GRAPH_BYTES = 4 * 2**20
 """Activations of one graph on a CPU, about; measured with benchmarks/curvature.py."""
 PROBE_EXAMPLES = 4
 
@@ -218,7 +218,7 @@ def curvature(
     if chunk is not None and chunk < count and training and network.mixes:
         raise UsageError(f"chunk must be None: batch normalization in training mode needs all {count} examples at once")
     chosen = losses.get(loss) if isinstance(loss, str) else loss
-    size = _group(network, weights, x[:1, :PROBE_EXAMPLES], count if chunk is None else min(chunk, count))
+    size = _group(network, weights, x[:1, :PROBE_EXAMPLES].clone(), count if chunk is None else min(chunk, count))
     step = count if chunk is None else chunk
     parts = tuple(
         _Part(

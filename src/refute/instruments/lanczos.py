@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHECK_EVERY = 5
+CHECK_EVERY = 2
 """Steps between two looks at whether a row has converged."""
 BREAKDOWN = 1e3
 """A remainder below this many roundings of the matrix's norm is none: the Krylov space is exhausted."""
