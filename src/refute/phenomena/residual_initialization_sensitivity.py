@@ -588,18 +588,18 @@ PHENOMENON = Phenomenon(
             caption="Logarithm to base 10. Plain: slope proportional to depth.",
         ),
     ),
-    findings="In dense nets of 16 and 32 layers the claim holds and is large: skips scaled by 1/sqrt(blocks) widen the "
-    "working range of gains by 2.5 to 3.4 octaves, unscaled ones by 1.0 to 1.7, on digits, Fashion-MNIST and CIFAR-10 "
-    "alike, and retuning the learning rate at every gain makes the widening larger (4.0 octaves), not smaller.\n\n"
-    "It stops at the conv net of 16 layers: at 120 steps the range measured against the best arm does not widen (0.04 "
-    "octaves), although accuracy over all gains rises by 11 to 12 points.\n\n"
-    "The gain is all on the small side: with s = 1 the low end moves down by 3.9 octaves, to the end of the grid, and the "
-    "high end moves inwards by 2.4; at gains of 4 and more a residual net of 32 layers learns nothing in any seed.\n\n"
-    "Two beliefs about limits do not hold. Batch normalization does not make the plain net insensitive: scaled skips "
-    "still widen the range by more than half as much (by 3.4 and 6.4 octaves more than half). And skips do not cut the "
-    "spread over six initialization schemes: it grows, in all five cells for s = 1, since unscaled residual nets fail "
-    "under He initialization, which is the scheme that suits plain nets best. In nets of 3 layers skips widen the range "
-    "on Fashion-MNIST (1.8 octaves), not on digits.",
+    findings="In dense nets of 16 and 32 layers the claim holds and is large: skips scaled by 1/sqrt(blocks) widen "
+    "the working range of gains by 2.5 to 3.4 octaves, unscaled ones by 1.0 to 1.7, on digits, Fashion-MNIST and "
+    "CIFAR-10 alike, and retuning the learning rate at every gain makes the widening larger (4.0 octaves), not "
+    "smaller.\n\nIt stops at the conv net of 16 layers: at 120 steps the range measured against the best arm does "
+    "not widen (0.04 octaves), although accuracy over all gains rises by 11 to 12 points.\n\nThe gain is all on "
+    "the small side: with s = 1 the low end moves down by 3.9 octaves, to the end of the grid, and the high end "
+    "moves inwards by 2.4; at gains of 4 and more a residual net of 32 layers learns nothing in any seed.\n\nTwo "
+    "beliefs about limits do not hold. Batch normalization does not make the plain net insensitive: scaled skips "
+    "still widen the range by more than half as much (by 3.4 and 6.4 octaves more than half). And skips do not cut "
+    "the spread over six initialization schemes: it grows, in all five cells for s = 1, since unscaled residual "
+    "nets fail under He initialization, which is the scheme that suits plain nets best. In nets of 3 layers skips "
+    "widen the range on Fashion-MNIST (1.8 octaves), not on digits.",
     deviations=(
         "Working ranges are measured on the curve of each seed, not on the mean curve over seeds: the seed is the unit "
         "of replication.",

@@ -826,18 +826,18 @@ PHENOMENON = Phenomenon(
             among=UNTRAINED,
         ),
     ),
-    findings="The untrained supermask is real on MNIST and Fashion-MNIST: large final weights of the same sign beat a "
-    "random mask of the same densities by 46 to 54 points in dense and conv nets. On CIFAR-10 with a small conv net it is "
-    "6 points (the paper has 20 to 30 over chance with much larger nets): limited.\n\n"
-    "Signs matter, but not alone. Permuting or equalizing the sizes of kept weights costs less than a third of what new "
-    "sizes and signs cost (7 of 8 cells supported, one undecided); redrawing them from the initial law does not "
-    "stay within a third on Fashion-MNIST (0.34 and 0.41 points too much) and is undecided on MNIST.\n\n"
-    "Zero is special where the paper looks (freezing costs 0.34 and 0.37 points at the sparsest level that matches the "
-    "dense net), and stops being so further out: with 2 % of the weights left freezing at the initial values is 6 to 9 "
-    "points better than zero. Freezing only weights that training made larger is better than zero for all from 30 % down, "
-    "by up to 19 points, and slightly worse at 50 %.\n\n"
-    "Learned masks reach the trained net within 0.5 points on MNIST and 1.6 on Fashion-MNIST; all three controls (another "
-    "initialization, random labels, small weights) do no better than a random mask.",
+    findings="The untrained supermask is real on MNIST and Fashion-MNIST: large final weights of the same sign "
+    "beat a random mask of the same densities by 46 to 54 points in dense and conv nets. On CIFAR-10 with a small "
+    "conv net it is 6 points (the paper has 20 to 30 over chance with much larger nets): limited.\n\nSigns matter, "
+    "but not alone. Permuting or equalizing the sizes of kept weights costs less than a third of what new sizes "
+    "and signs cost (7 of 8 cells supported, one undecided); redrawing them from the initial law does not stay "
+    "within a third on Fashion-MNIST (0.34 and 0.41 points too much) and is undecided on MNIST.\n\nZero is special "
+    "where the paper looks (freezing costs 0.34 and 0.37 points at the sparsest level that matches the dense net), "
+    "and stops being so further out: with 2 % of the weights left freezing at the initial values is 6 to 9 points "
+    "better than zero. Freezing only weights that training made larger is better than zero for all from 30 % down, "
+    "by up to 19 points, and slightly worse at 50 %.\n\nLearned masks reach the trained net within 0.5 points on "
+    "MNIST and 1.6 on Fashion-MNIST; all three controls (another initialization, random labels, small weights) do "
+    "no better than a random mask.",
     deviations=(
         "The curve over kept fractions is of validation images; the test set is used at the chosen fraction only.",
         "Masks of the same sign may keep less than their fraction where too many signs changed.",
