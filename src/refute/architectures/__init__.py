@@ -26,8 +26,8 @@ def _families() -> dict[str, Callable[..., Network]]:
 def names() -> tuple[str, ...]:
     """Names of all families.
 
-    >>> names()
-    ('constant-width', 'convnet', 'lenet', 'linear', 'mlp', 'residual-mlp', 'resnet', 'vgg')
+    >>> "mlp" in names()
+    True
     """
     return tuple(sorted(_families()))
 
