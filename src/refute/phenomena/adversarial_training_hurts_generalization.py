@@ -846,6 +846,18 @@ PHENOMENON = Phenomenon(
             caption="Hollow: more than 2 % of the training images wrong under attack.",
         ),
     ),
+    findings="In the staircase the paper's claim holds exactly as stated, in all nine cells: with 2 to 5 inputs "
+    "per stair adversarial training has the larger standard error in 95 to 99 % of draws and a mean "
+    "error 15 to 50 times as large; with 50 and more hardly ever, and self-training on robust "
+    "pseudo-labels takes the harm back.\n\nOn real images at this scale it does not: with 250 training "
+    "images adversarial training lowers the test error of small nets, by 0.3 to 1.7 points on "
+    "Fashion-MNIST and CIFAR-10 (the paper's CIFAR-10 nets lose about 3 points or more with all of the "
+    "data). A plain PyTorch script gives the same sign. On MNIST it helps by 3 points, as claimed.\n\n"
+    "Whether the harm shrinks with more data could not be tested: from 1,000 images on, small nets no "
+    "longer fit their training sets under attack (20 to 70 % wrong), so that what is seen there is "
+    "capacity, and adversarial training does get worse with more data (0.4 to 0.8 points per "
+    "doubling). Self-training alone already lowers the robust error by 2 to 6 points, against the "
+    "control that says it should not.",
     deviations=(
         "In adversarial training every other image of a batch is perturbed, instead of every image in both forms: the "
         "expected loss is the same, (clean + robust) / 2.",

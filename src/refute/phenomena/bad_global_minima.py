@@ -696,7 +696,7 @@ PHENOMENON = Phenomenon(
             reference=2.0,
         ),
     ),
-    findings="Bad minima are easy to reach: in five of six cells plain SGD that starts from fitted random labels ends 8 "
+    findings="Bad minima are easy to reach: in five of six cells plain SGD from fitted random labels ends 8 "
     "to 18 points worse than from a fresh start, at 100 % training accuracy in both, and by as much at the "
     "same training loss. The deficit rises with the epochs of phase 1 (rho 0.95) and with the number of copies "
     "(rho 1.00). It stops at CIFAR-10 with 500 grey images, where a fresh start itself reaches only 24 %: the "
