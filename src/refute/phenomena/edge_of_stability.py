@@ -501,6 +501,11 @@ PHENOMENON = Phenomenon(
             "sharpness; dashed: 3 times, with batches of 32.",
         ),
     ),
+    findings="Only a part has been run so far: two nets on digits, five seeds. In the deep tanh net the "
+    "sharpness grows twelvefold with small steps, and with larger ones it stops at 1.04 times 2 / step "
+    "size in every seed, while the loss rises at 37 % of the steps; with small steps it never rises. "
+    "The relu net of two layers grows 3.5-fold and its cells are undecided. The same command goes on "
+    "from here.",
     deviations=(
         "Step sizes follow the amended specification (2, 3 and 4.5 times the first sharpness, training time constant), "
         "with 600 instead of 1,000 steps per unit and 500 images; gradient flow is a run with 16 times.",
