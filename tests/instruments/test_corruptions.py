@@ -74,9 +74,8 @@ def test_draws_do_not_depend_on_level_and_packing() -> None:
     whole = corruption_accuracy(made.network, made.weights, made.inputs, made.labels, seeds=made.seeds, **options)  # type: ignore[arg-type]
     for replica in range(3):
         rows = slice(replica, replica + 1)
-        alone = corruption_accuracy(
-            made.network, made.weights.take(rows), made.inputs[None], made.labels[None], seeds=made.seeds[rows], **options  # type: ignore[arg-type]
-        )  # fmt: skip
+        own = (made.network, made.weights.take(rows), made.inputs[None], made.labels[None])
+        alone = corruption_accuracy(*own, seeds=made.seeds[rows], **options)  # type: ignore[arg-type]
         assert torch.equal(alone.draws[0], whole.draws[replica])
     one = corrupt(made.inputs, "gaussian", 0.1, generator=stream(4, "x"))
     two = corrupt(made.inputs, "gaussian", 0.2, generator=stream(4, "x"))
@@ -97,10 +96,10 @@ def test_the_same_seed_gives_all_replicas_the_same_noise() -> None:
 
 
 def test_a_net_that_gains_by_noise_is_flagged() -> None:
-    module = nn.Linear(1, 2, bias=False).double()
+    module = nn.Linear(1, 2, bias=False)
     with torch.no_grad():
         module.weight.copy_(torch.tensor([[-1.0], [1.0]]))
-    inputs, labels = torch.full((400, 1), -0.2, dtype=torch.float64), torch.ones(400).long()
+    inputs, labels = torch.full((400, 1), -0.2), torch.ones(400).long()
     labels[0], inputs[0] = 0, -5.0
     found = corruption_accuracy(module, None, inputs, labels, kind="gaussian", levels=[0, 0.1, 1.0], seeds=[0])
     assert bool(found.flags["rises with the level"])

@@ -1,5 +1,6 @@
-"""Attacks against torchattacks, against the closed form of linear nets, and between their own variants."""
+"""Attacks against a plain one and torchattacks, the closed form of linear nets, and between their own variants."""
 
+import copy
 import warnings
 from dataclasses import replace
 
@@ -21,6 +22,14 @@ def pictures(examples: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
     inputs = torch.rand(examples, 1, 5, 5, generator=generator, dtype=torch.float64)
     return inputs, torch.randint(0, 3, (examples,), generator=generator)
+
+
+def as_network(module: nn.Module, inputs: torch.Tensor, outputs: int) -> tuple[Network, Weights]:
+    """The module in float64 as a cohort of one."""
+    network = Network.from_module(
+        lambda: copy.deepcopy(module), input_shape=tuple(inputs.shape[1:]), outputs=outputs, input_dtype=torch.float64
+    )
+    return network, network.initialize([0])
 
 
 def linear(replicas: int = 3) -> tuple[Network, Weights, torch.Tensor, torch.Tensor]:
@@ -65,20 +74,66 @@ def test_end_points_are_those_of_torchattacks(norm: str) -> None:
     torch.manual_seed(3)
     module = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(75, 3)).double().eval()
     inputs, labels = pictures()
+    network, weights = as_network(module, inputs, 3)
     radius = 0.1 if norm == "linf" else 0.5
     kind = torchattacks.PGD if norm == "linf" else torchattacks.PGDL2
     theirs = kind(module, eps=radius, alpha=radius / 8, steps=20, random_start=False)(inputs, labels)
-    goal = target(module, None, inputs, labels, seeds=[0], low=0.0, high=1.0)
+    goal = target(network, weights, inputs, labels, seeds=[0], low=0.0, high=1.0)
     part = next(goal.parts())[2]
     attack = Attacker(norm, 20, 1 / 8, 0).attacks(goal, torch.tensor([radius]))[0]  # type: ignore[arg-type]
     ours = attack.perturb(part.inputs, part.gradient, part.losses, part.generators())
     assert (ours[0] - theirs).abs().max() < 1e-7  # they divide by the norm + 1e-10 of a mean gradient
     found = robust_accuracy(
-        module, None, inputs, labels, radii=[radius], seeds=[0], norm=norm, step_size=1 / 8,  # type: ignore[arg-type]
+        network, weights, inputs, labels, radii=[radius], seeds=[0], norm=norm, step_size=1 / 8,  # type: ignore[arg-type]
         random_starts=0, low=0.0, high=1.0,
     )  # fmt: skip
     at_the_end = (module(theirs).argmax(dim=1) == labels) & (module(inputs).argmax(dim=1) == labels)
     assert bool((found.correct[0, 0] <= at_the_end).all())
+
+
+def plain_attack(
+    module: nn.Module, x: torch.Tensor, label: torch.Tensor, norm: str, radius: float, size: float, steps: int
+) -> bool:
+    """Whether one example in [0, 1] stays right at every point that projected gradient ascent visits."""
+    point, stays = x.clone(), True
+    for step in range(steps + 1):
+        point = point.detach().requires_grad_()
+        outputs = module(point.unsqueeze(0))
+        stays = stays and outputs.argmax().item() == label.item()
+        if step == steps:
+            return stays
+        (slope,) = torch.autograd.grad(nn.functional.cross_entropy(outputs, label.view(1)), point)
+        if norm == "linf":
+            away = (point.detach() + size * slope.sign() - x).clamp(-radius, radius)
+        else:
+            away = point.detach() + size * slope / slope.norm() - x
+            away = away * min(1.0, radius / away.norm().item())
+        point = (x + away).clamp(0, 1)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("steps", [1, 12])
+def test_it_is_a_plain_attack_of_one_example_at_a_time(norm: str, steps: int) -> None:
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(25, 16), nn.Tanh(), nn.Linear(16, 3)).double().eval()
+    inputs, _ = pictures(60)
+    labels = module(inputs).argmax(dim=1)
+    labels[:5] = (labels[:5] + 1) % 3
+    network, weights = as_network(module, inputs, 3)
+    radii = [0.02, 0.08] if norm == "linf" else [0.1, 0.4]
+    share = 1.0 if steps == 1 else 0.2
+    found = robust_accuracy(
+        network, weights, inputs, labels, radii=radii, seeds=[0], norm=norm, steps=steps, step_size=share,  # type: ignore[arg-type]
+        random_starts=0, low=0.0, high=1.0,
+    )  # fmt: skip
+    for number, radius in enumerate(radii):
+        expected = [
+            plain_attack(module, x, label, norm, radius, share * radius, steps)
+            for x, label in zip(inputs, labels, strict=True)
+        ]
+        assert found.correct[0, number].tolist() == expected
+    assert 0 < found.accuracy[0, 1] < found.accuracy[0, 0] < 1
 
 
 def test_fgsm_is_that_of_torchattacks() -> None:
@@ -184,6 +239,16 @@ def test_statistics_of_the_attacked_batch(statistics: str) -> None:
     assert torch.equal(found.clean, right.double().mean(dim=1))
     assert torch.equal(found.accuracy[:, 0], found.clean)
     assert bool((found.accuracy[:, 1] <= found.clean).all())
+
+
+def test_an_attack_through_the_statistics_finds_no_less_than_one_that_knows_nothing_of_them() -> None:
+    made = case(normalization="batch", examples=96, spread=0.6)
+    arguments = (made.network, made.weights, made.inputs, made.labels)
+    options = {"radii": [0.1, 0.3], "seeds": made.seeds, "batch": 48}
+    blind = robust_accuracy(*arguments, statistics="batch", **options)  # type: ignore[arg-type]
+    knowing = robust_accuracy(*arguments, statistics="batch-adaptive", **options)  # type: ignore[arg-type]
+    assert bool((knowing.correct <= blind.correct).all())
+    assert knowing.accuracy.sum() < blind.accuracy.sum()
 
 
 def test_refusals_name_what_is_wrong() -> None:

@@ -100,7 +100,7 @@ def corrupt(
 
     "gaussian": x + level z, z ~ N(0, I). "uniform": x + level u, u ~ U[-1, 1]. "salt-and-pepper": with chance `level` a
     number becomes low or high (both are needed). "blur": Gaussian of standard deviation `level` pixels, over the last
-    two axes, edges repeated. "contrast": m + (1 - level) (x - m), m the mean of the image. "brightness": x + level.
+    two axes, edges repeated. "contrast": x + level (m - x), m the mean of the image. "brightness": x + level.
 
     Args:
         images: (example, ...), for blur (example, channel, height, width).
@@ -135,7 +135,7 @@ def corrupt(
         moved = _blurred(images, level)
     elif kind == "contrast":
         mean = images.flatten(1).mean(dim=1).view(-1, *[1] * (images.ndim - 1))
-        moved = mean + (1 - level) * (images - mean)
+        moved = images + level * (mean - images)
     else:
         moved = images + level
     return moved if low is None and high is None else moved.clamp(low, high)

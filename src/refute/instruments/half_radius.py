@@ -23,6 +23,9 @@ FACTOR = 1.6
 NEAR_CHANCE = 1.5
 """Half of an accuracy below so many times 1 / classes can't be told from guessing under noise."""
 
+ASIDE, BEYOND = 0.3, 3.0
+"""Octaves: how far from the radius found its slope is taken, and how far the bootstrap extrapolates by it."""
+
 Standing = Callable[[Tensor, Tensor], Tensor]
 """(radius (replica,), who is still attacked, bool (replica, example)) -> share right in [0, 1], (replica, example)."""
 
@@ -207,8 +210,9 @@ def bisect(
     right = torch.stack(rights, dim=1).gather(1, order.unsqueeze(2).expand(-1, -1, clean.shape[1]))
     accuracies = right.mean(dim=2)
     never = below.isnan() | above.isnan()
-    found = _crossing(visited, (accuracies - half.unsqueeze(1)).unsqueeze(2))[:, 0].exp2()
-    spread = _bootstrap(visited, right, clean, seeds, resamples)
+    crossed = _crossing(visited, (accuracies - half.unsqueeze(1)).unsqueeze(2))[:, 0]
+    found = crossed.exp2()
+    spread = _bootstrap(visited, right, clean, crossed, seeds, resamples)
     low, high = (spread.quantile(q, dim=1).exp2() for q in (0.025, 0.975))
     error = (accuracies * (1 - accuracies) / clean.shape[1]).sqrt() + 1 / clean.shape[1]
     flags = {
@@ -241,14 +245,31 @@ def _crossing(radii: Tensor, heights: Tensor) -> Tensor:
     return (start + share * (end - start)).squeeze(1)
 
 
-def _bootstrap(radii: Tensor, right: Tensor, clean: Tensor, seeds: Sequence[int], resamples: int) -> Tensor:
-    """log2 of the half-accuracy radius of resampled test sets, (replica, sample)."""
-    found = []
+def _bootstrap(
+    radii: Tensor, right: Tensor, clean: Tensor, found: Tensor, seeds: Sequence[int], resamples: int
+) -> Tensor:
+    """log2 of the half-accuracy radius of resampled test sets, (replica, sample); `found` (replica,) is the log2 of it.
+
+    Beyond the radii visited, which may end close to the one found, accuracy goes on with the slope about it.
+    """
+    each = []
     for replica, seed in enumerate(seeds):
         examples = clean.shape[1]
         drawn = torch.randint(0, examples, (resamples, examples), generator=stream(seed, "half-radius-bootstrap"))
         drawn = drawn.to(clean.device)
         heights = torch.stack([values[drawn].mean(dim=1) for values in right[replica]])
-        half = clean[replica][drawn].mean(dim=1) / 2
-        found.append(_crossing(radii[replica : replica + 1], (heights - half).unsqueeze(0))[0])
-    return torch.stack(found)
+        heights = heights - clean[replica][drawn].mean(dim=1) / 2
+        logs = radii[replica].log2()
+        fall = BEYOND * _slope(logs, right[replica].mean(dim=1), found[replica])
+        logs = torch.cat([logs[:1] - BEYOND, logs, logs[-1:] + BEYOND])
+        heights = torch.cat([heights[:1] + fall, heights, heights[-1:] - fall])
+        each.append(_crossing(logs.exp2().unsqueeze(0), heights.unsqueeze(0))[0])
+    return torch.stack(each)
+
+
+def _slope(logs: Tensor, accuracies: Tensor, at: Tensor) -> Tensor:
+    """Fall of accuracy per octave between the visited radii next to `at` but at least ASIDE octaves from it."""
+    lower, upper = (logs <= at - ASIDE).nonzero(), (logs >= at + ASIDE).nonzero()
+    first = int(lower[-1]) if len(lower) else 0
+    last = int(upper[0]) if len(upper) else len(logs) - 1
+    return (accuracies[first] - accuracies[last]) / (logs[last] - logs[first]).clamp(min=1e-9)
