@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from refute import statistics
 from refute.errors import JudgementError
 
-NUMBERS = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e3, 1e3))
+NUMBERS = st.one_of(st.integers(-3, 3).map(float), st.integers(-(10**6), 10**6).map(lambda n: n / 1000))
 PAIRS = (
     (statistics.spearman_rows, statistics.spearman),
     (statistics.kendall_rows, statistics.kendall),

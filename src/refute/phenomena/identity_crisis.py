@@ -207,10 +207,10 @@ def _grid(names: tuple[str, ...], family: str, depths: tuple[Level, ...], *, see
 def _smoke() -> tuple[Grid, ...]:
     names = ("digits",)
     return (
-        _grid(names, "conv", (1, 2, 3, 4, 5, 12), seeds=3),
+        _grid(names, "conv", (1, 2, 3, 5, 12, 16), seeds=3),
         _grid(names, "dense", (1, 2, 3, 6, 9), seeds=3),
         _grid(names, "residual", (5, 12), seeds=3),
-        _grid(names, "conv", (5, 12), seeds=3, channels=(64,)),
+        _grid(names, "conv", (5, 16), seeds=3, channels=(64,)),
         _grid(names, "conv", (12,), seeds=3, pairs=(5, 50, 500)),
         _grid(names, "dense", (6,), seeds=3, pairs=(500,)),
         _grid(names, "conv", (5,), seeds=3, pairs=(5,), target=("another",)),

@@ -382,7 +382,7 @@ PHENOMENON = Phenomenon(
                 _grid("digits", "dense", (32,), seeds=3),
                 _grid("digits", "dense", (16,), seeds=3, recipe="retuned", rates="0.01 0.03"),
             ),
-            settings={**SETTINGS, "examples": 200, "steps": 6, "gains_per_octave": 1, "dense_width": 8},
+            settings={**SETTINGS, "examples": 200, "steps": 60, "gains_per_octave": 1, "dense_width": 16},
         ),
         "small": Protocol(
             grids=(
