@@ -31,6 +31,14 @@ class TestPooling:
         assert pooled.se == pytest.approx(y.std(ddof=1) / 2)
         assert statistics.pool(y, [5.0] * 4).tau2 == 0.0
 
+    def test_one_cell_may_be_known_far_better_than_all_others(self):
+        """Weights of 26 orders of magnitude: two cells decide, the third is but a point."""
+        y, v = [0.0183, 8.6e-7, 0.0106], [2.9e-7, 5.7, 6.2e-27]
+        pooled = statistics.pool(y, v)
+        assert all(math.isfinite(x) for x in (pooled.mean, pooled.tau2, pooled.low, pooled.high))
+        nearly = statistics.pool(y, [2.9e-7, 5.7, 6.2e-15])
+        assert (pooled.mean, pooled.tau2) == pytest.approx((nearly.mean, nearly.tau2), rel=1e-6)
+
     def test_reml_maximizes_the_restricted_likelihood(self):
         y, v = np.array([0.2, 1.5, -0.3, 0.8, 2.2]), np.array([0.1, 0.4, 0.05, 0.9, 0.2])
 

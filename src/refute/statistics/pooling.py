@@ -151,12 +151,16 @@ def reml(means: Floats, variances: Floats) -> float:
     """
     scale = float(variances.mean())
     tau2 = max(0.0, float(means.var(ddof=1)) - scale)
+    differences = means[:, None] - means
+    others = 1 - np.eye(means.size)
     for _ in range(1000):
         w = 1 / (variances + tau2)
-        total, squares, cubes = w.sum(), (w * w).sum(), (w * w * w).sum()
-        residual = w * (means - w @ means / total)
-        trace = total - squares / total
-        step = float((residual @ residual - trace) / (squares - 2 * cubes / total + (squares / total) ** 2))
+        # P = W - w w' / sum(w) entry by entry: sums of powers of w cancel where one cell outweighs all others
+        off = -np.outer(w, w / w.sum()) * others
+        diagonal = -off.sum(axis=1)
+        residual = -(off * differences).sum(axis=1)
+        squares = float((off * off).sum() + diagonal @ diagonal)
+        step = float(residual @ residual - diagonal.sum()) / squares
         while tau2 + step < 0:
             step /= 2
             if abs(step) < TOLERANCE * scale:
