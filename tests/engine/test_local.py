@@ -79,11 +79,14 @@ def test_no_worker_outlives_its_driver(tmp_path: Path, how: signal.Signals) -> N
     pids.mkdir()
     command, environment = script(tmp_path, DRIVER)
     with subprocess.Popen([*command, str(pids)], env=environment, stderr=subprocess.DEVNULL) as driver:
-        assert wait_until(lambda: len(list(pids.iterdir())) == 2)
-        workers = [int(path.name) for path in pids.iterdir()]
-        assert all(alive(pid) for pid in workers)
-        driver.send_signal(how)
-        driver.wait(PATIENCE)
+        try:
+            assert wait_until(lambda: len(list(pids.iterdir())) == 2)
+            workers = [int(path.name) for path in pids.iterdir()]
+            assert all(alive(pid) for pid in workers)
+            driver.send_signal(how)
+            driver.wait(PATIENCE)
+        finally:
+            driver.kill()
     assert wait_until(lambda: not any(alive(pid) for pid in workers))
 
 
