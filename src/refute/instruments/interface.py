@@ -58,6 +58,7 @@ def subject(network: Network | torch.nn.Module, weights: Weights | None, inputs:
             input_shape=tuple(inputs.shape[1:]),
             outputs=outputs.shape[-1],
             name=type(module).__name__,
+            input_dtype=inputs.dtype if inputs.is_floating_point() else None,
         )
         weights = network.initialize([0], device=str(inputs.device))
     if weights is None:
