@@ -1,11 +1,12 @@
 """Data sets: fetched through channels, verified, cached, and loaded as the tensors of a cohort.
 
-`load` is what a phenomenon calls; `fetch`, `status` and `use_local` are what a person needs; `raw` gives the decoded
-arrays; `pack` and `receive` bring them to other machines. A data set is one file of this package that holds
-`DATASET = DataSet(...)`.
+`load` and, for text, `load_documents` are what a phenomenon calls; `fetch`, `status` and `use_local` are what a person
+needs; `raw` gives the decoded arrays; `pack` and `receive` bring them to other machines. A data set is one file of this
+package that holds `DATASET = DataSet(...)`.
 """
 
 from refute.datasets.dataset import DataSet
+from refute.datasets.documents import load_documents
 from refute.datasets.fetching import DataSource, DataStatus, RawData, fetch, raw, status, use_local
 from refute.datasets.find import get, names
 from refute.datasets.loading import Batch, Data, load
@@ -22,6 +23,7 @@ __all__ = [
     "fetch",
     "get",
     "load",
+    "load_documents",
     "names",
     "pack",
     "raw",

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +21,14 @@ from refute.errors import DataError
 class Arrays:
     """The decoded data set, as stored in the cache.
 
-    `train_images`, `test_images`: uint8 (image, height, width) or (image, height, width, channel);
+    `train_images`, `test_images`: uint8 (image, height, width) or (image, height, width, channel); of a text the tokens
+    of its documents, uint16 (document, token);
     `train_labels`, `test_labels`: int64 (image,), class numbers from 0.
     """
 
-    train_images: NDArray[np.uint8]
+    train_images: NDArray[Any]
     train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
+    test_images: NDArray[Any]
     test_labels: NDArray[np.int64]
 
 
@@ -36,7 +37,7 @@ ARRAY_NAMES = tuple(field.name for field in fields(Arrays))
 
 @dataclass(frozen=True)
 class Checksums:
-    """The sha256 of the bytes of each decoded array (C order; images uint8, labels little-endian int64)."""
+    """The sha256 of the bytes of each decoded array (C order; images uint8, tokens and labels little-endian)."""
 
     train_images: str
     train_labels: str
@@ -103,6 +104,8 @@ class DataSet:
 
     `name`: what a user types; `shape`: of one image, (height, width) or (height, width, channel);
     `scale`: the value that becomes 1.0 (255 for bytes); `train_size`, `test_size`: numbers of images;
+    `kind`: images, or text: its documents as numbers of words, see `refute.datasets.documents`; `shape` is then the
+    number of tokens, (token,), and `scale` the largest number of a word;
     `source`: whom to cite; `licence`: terms as far as they are stated; `channels`: in the order they are tried;
     `local`: the format of a user's own copy; `checksums`: of the decoded arrays.
     """
@@ -120,6 +123,12 @@ class DataSet:
     local: Format
     checksums: Checksums
     scale: int = 255
+    kind: Literal["images", "text"] = "images"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the decoded images or tokens."""
+        return np.dtype(np.uint8 if self.kind == "images" else np.uint16)
 
     @property
     def classes(self) -> int:
@@ -136,9 +145,9 @@ def check_arrays(dataset: DataSet, arrays: Arrays, origin: str) -> None:
     """Raise `DataError` unless `arrays`, that came from `origin`, can be this data set."""
     for part in ("train", "test"):
         images, labels = getattr(arrays, f"{part}_images"), getattr(arrays, f"{part}_labels")
-        if images.dtype != np.uint8 or images.shape[1:] != dataset.shape or not len(images):
+        if images.dtype != dataset.dtype or images.shape[1:] != dataset.shape or not len(images):
             raise DataError(
-                f"{dataset.name}: the {part} images from {origin} should be uint8 of shape (n, "
+                f"{dataset.name}: the {part} {dataset.kind} from {origin} should be {dataset.dtype} of shape (n, "
                 f"{', '.join(map(str, dataset.shape))}), but are {images.dtype} of shape {images.shape}"
             )
         if labels.dtype != np.int64 or labels.shape != images.shape[:1]:
@@ -153,6 +162,6 @@ def check_arrays(dataset: DataSet, arrays: Arrays, origin: str) -> None:
             )
         if images.max() > dataset.scale:
             raise DataError(
-                f"{dataset.name}: the {part} images from {origin} should have values up to {dataset.scale}, but "
-                f"reach {images.max()}"
+                f"{dataset.name}: the {part} {dataset.kind} from {origin} should have values up to {dataset.scale}, "
+                f"but reach {images.max()}"
             )

@@ -5,7 +5,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +38,14 @@ class DataSource:
 class RawData:
     """The decoded arrays, memory-mapped and read-only. Two values are equal only if they are the same object.
 
-    `train_images`, `test_images`: uint8 (image, height, width) or (image, height, width, channel), 0..`scale`;
+    `train_images`, `test_images`: uint8 (image, height, width) or (image, height, width, channel), or tokens uint16
+    (document, token), 0..`scale`;
     `train_labels`, `test_labels`: int64 (image,).
     """
 
-    train_images: NDArray[np.uint8]
+    train_images: NDArray[Any]
     train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
+    test_images: NDArray[Any]
     test_labels: NDArray[np.int64]
     scale: int
     source: DataSource
@@ -104,8 +105,9 @@ def use_local(name: str, path: str | Path) -> None:
     """Read data set `name` from the user's own copy at `path`, in this process and its children.
 
     `path`: a folder or archive in the official format (MNIST and Fashion-MNIST: the four IDX files, .gz or not;
-    CIFAR-10: the binary version), or a `.npz` with x_train, y_train, x_test, y_test. Its content need not be the
-    published one; `DataSource.identity` then differs. Raises `UnknownNameError`, and `DataError` if nothing is there.
+    CIFAR-10: the binary version; imdb: the package's table), or a `.npz` with x_train, y_train, x_test, y_test. Its
+    content need not be the published one; `DataSource.identity` then differs. Raises `UnknownNameError`, and
+    `DataError` if nothing is there.
     """
     cache_name(get(name), Path(path))
     set_local_path(name, Path(path))

@@ -24,7 +24,7 @@ def names() -> tuple[str, ...]:
     """The names of all data sets.
 
     >>> names()
-    ('cifar10', 'digits', 'fashion-mnist', 'mnist')
+    ('cifar10', 'digits', 'fashion-mnist', 'imdb', 'mnist')
     """
     return tuple(catalogue())
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from refute.datasets.dataset import Arrays, Format
@@ -94,7 +94,7 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 yield PurePosixPath(member.name).name, content
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
     """The bytes of `path`, decompressed if its name ends in .gz."""
     try:
         data = path.read_bytes()
@@ -133,7 +133,7 @@ def decode_idx(data: bytes, origin: str) -> NDArray[np.uint8]:
 
 
 def _decode_idx_files(files: Mapping[str, Path]) -> Arrays:
-    parts = {part: decode_idx(_read(files[name]), files[name].name) for part, name in IDX_FILES.items()}
+    parts = {part: decode_idx(read(files[name]), files[name].name) for part, name in IDX_FILES.items()}
     return Arrays(
         train_images=parts["train_images"],
         train_labels=parts["train_labels"].astype(np.int64),
@@ -165,8 +165,8 @@ def decode_cifar_records(data: bytes, origin: str) -> tuple[NDArray[np.uint8], N
 
 
 def _decode_cifar_binary(files: Mapping[str, Path]) -> Arrays:
-    train = [decode_cifar_records(_read(files[name]), name) for name in CIFAR_TRAIN_FILES]
-    test_images, test_labels = decode_cifar_records(_read(files[CIFAR_TEST_FILE]), CIFAR_TEST_FILE)
+    train = [decode_cifar_records(read(files[name]), name) for name in CIFAR_TRAIN_FILES]
+    test_images, test_labels = decode_cifar_records(read(files[CIFAR_TEST_FILE]), CIFAR_TEST_FILE)
     return Arrays(
         train_images=np.concatenate([images for images, _ in train]),
         train_labels=np.concatenate([labels for _, labels in train]),
@@ -199,7 +199,7 @@ def _decode_sheet(path: Path) -> NDArray[np.uint8]:
 def _decode_labels(path: Path) -> NDArray[np.int64]:
     """(image,) from a JSON list of class numbers."""
     try:
-        return np.array(json.loads(_read(path)), dtype=np.int64)
+        return np.array(json.loads(read(path)), dtype=np.int64)
     except (ValueError, TypeError) as error:
         raise DataError(f"{path.name} should be a JSON list of class numbers: {error}") from error
 
@@ -230,22 +230,26 @@ NPZ_NAMES = {
 }
 
 
-def decode_npz(path: Path, shape: tuple[int, ...]) -> Arrays:
+def decode_npz(path: Path, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> Arrays:
     """The arrays of a `.npz` with x_train, y_train, x_test, y_test (images of whole numbers, labels of classes).
 
-    `shape` is that of one image; a last axis of length 1 too many, of images or labels, is dropped.
+    `shape` is that of one image, `dtype` what its numbers must fit into (uint16 for tokens); a last axis of length 1
+    too many, of images or labels, is dropped.
     Raises `DataError` if a name is missing or an array does not hold whole numbers.
     """
     parts = _read_npz(path)
+    most = np.iinfo(dtype).max
     for part, array in parts.items():
         if array.dtype.kind not in "ui":
             raise DataError(f"{path}: {NPZ_NAMES[part]} should hold whole numbers, but is {array.dtype}")
-        if part.endswith("images") and array.size and (array.min() < 0 or array.max() > 255):
-            raise DataError(f"{path}: {NPZ_NAMES[part]} should lie in 0..255, but ranges {array.min()}..{array.max()}")
+        if part.endswith("images") and array.size and (array.min() < 0 or array.max() > most):
+            raise DataError(
+                f"{path}: {NPZ_NAMES[part]} should lie in 0..{most}, but ranges {array.min()}..{array.max()}"
+            )
     return Arrays(
-        train_images=_drop_last(parts["train_images"], 1 + len(shape)).astype(np.uint8),
+        train_images=_drop_last(parts["train_images"], 1 + len(shape)).astype(dtype),
         train_labels=_drop_last(parts["train_labels"], 1).astype(np.int64),
-        test_images=_drop_last(parts["test_images"], 1 + len(shape)).astype(np.uint8),
+        test_images=_drop_last(parts["test_images"], 1 + len(shape)).astype(dtype),
         test_labels=_drop_last(parts["test_labels"], 1).astype(np.int64),
     )
 

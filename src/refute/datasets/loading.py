@@ -50,6 +50,8 @@ class Data:
     `test_inputs` (test, *input_shape), `test_labels` (test,): the same for all replicas, labels without noise;
     `classes`: how many; `input_shape`: (channel, height, width), or (feature,) if flattened;
     `identity`: sha256 of the decoded data set, see `DataSource`.
+
+    Of text (see `documents.load_documents`) the inputs are tokens, int32 (pool, token).
     """
 
     name: str
@@ -149,6 +151,8 @@ def load(
     dataset = get(name)
     if not seeds:
         raise UsageError(f"{name}: seeds should hold one seed per replica, but is empty")
+    if dataset.kind != "images":
+        raise UsageError(f"{name} holds text, not images: load it with load_documents")
     view = _View(size, grayscale, standardize, flatten, None if classes is None else tuple(classes))
     raw = open_raw(dataset)
     pool = _pool(dataset, raw, view)

@@ -55,5 +55,5 @@ def read_local(dataset: DataSet, path: Path, folder: Path) -> Arrays:
     `folder` takes what has to be unpacked. Raises `DataError`.
     """
     if path.suffix == ".npz":
-        return decode_npz(path, dataset.shape)
+        return decode_npz(path, dataset.shape, dataset.dtype)
     return dataset.local.decode(find_files(path, dataset.local.files, folder))
