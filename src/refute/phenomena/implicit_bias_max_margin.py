@@ -671,6 +671,15 @@ PHENOMENON = Phenomenon(
             log_x=True,
         ),
     ),
+    findings="All that the theory says of gradient descent is seen at 200,000 steps, in all six pairs of classes: the "
+    "loss falls as 1/t to within 0.03 of the exponent, |w| grows at 92 to 99 % of ln t / gamma*, step size and start "
+    "leave no trace, and the margin, extrapolated in 1/|w|, misses at most 3 % of the largest. It is slow indeed: 10 "
+    "to 22 % of the margin are still missing at the end, and the direction is 10 to 12 degrees off. Sign descent goes "
+    "to the largest L-infinity margin (to 0.3 to 2.4 %), 24 to 40 degrees further away. The one claim with a limit is "
+    "speed: steps divided by the loss come within 2 % in 10,000 steps on digits and MNIST, not on Fashion-MNIST (2.8 "
+    "%), and on CIFAR-10 they do not even settle by then; where they do, their gap is 13 to 110 times smaller than "
+    "gradient descent's. Squared loss does not merely stay where it is: it turns away from the largest margin, by 7 to "
+    "14 degrees in the decade in which logistic loss comes nearer.",
     deviations=(
         "A block is a random subset of the images of a fixed pair of classes (120 of digits, 100 of the others) and "
         "its random start, not a pair of classes: every data set gives one pair, digits three.",
