@@ -10,9 +10,9 @@ from scipy.optimize import linprog
 from refute.errors import ShapeError
 from refute.instruments.matrix_recovery import (
     frobenius_interpolant,
+    matrix_recovery,
     measured,
     nuclear_norm_interpolant,
-    recovery,
 )
 
 
@@ -53,7 +53,7 @@ def test_enough_measurements_give_the_truth() -> None:
     found = nuclear_norm_interpolant(maps, values)
     assert not any(raised.any() for raised in found.flags.values())
     assert (found.matrix - truth).abs().max() < 1e-4
-    told = recovery(found.matrix, maps, values, found, truth)
+    told = matrix_recovery(found.matrix, maps, values, found, truth)
     assert told.error.max() < 1e-4
     assert told.excess.abs().max() < 1e-12
     assert (told.effective_rank - 1).abs().max() < 1e-2
@@ -124,7 +124,7 @@ def test_contradictions_and_unmet_measurements_are_flagged() -> None:
     found = nuclear_norm_interpolant(twice, torch.tensor([[1.0, 2.0], [1.0, 1.0]]))
     assert found.flags["measurements contradict each other"].tolist() == [True, False]
     maps, truth, values = packed(2)
-    told = recovery(1.1 * truth, maps, values, nuclear_norm_interpolant(maps, values))
+    told = matrix_recovery(1.1 * truth, maps, values, nuclear_norm_interpolant(maps, values))
     assert told.flags["measurements not met"].all()
     torch.testing.assert_close(told.residual, torch.full((2,), 0.1).double())
     assert torch.isnan(told.error).all()
@@ -141,4 +141,4 @@ def test_refusals_name_what_is_wrong() -> None:
     with pytest.raises(ShapeError, match="finite"):
         frobenius_interpolant(maps / 0, values)
     with pytest.raises(ShapeError, match="like the reference"):
-        recovery(torch.ones(2, 3, 3), maps, values, nuclear_norm_interpolant(maps, values))
+        matrix_recovery(torch.ones(2, 3, 3), maps, values, nuclear_norm_interpolant(maps, values))

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from sklearn.svm import SVC
 
 from refute.errors import ShapeError, UsageError
-from refute.instruments.max_margin import alignment, max_margin, max_margin_infinity
+from refute.instruments.max_margin import margin_alignment, max_margin, max_margin_infinity
 
 
 def cloud(seed: int, examples: int = 60, features: int = 8, apart: float = 2.0) -> torch.Tensor:
@@ -89,14 +89,14 @@ def test_what_is_not_separable_is_flagged() -> None:
 def test_alignment_of_the_solution_and_of_others() -> None:
     z = torch.stack([cloud(seed, apart=4.0) for seed in range(3)])
     best = max_margin(z)
-    at_best = alignment(z, 7 * best.direction, best)
+    at_best = margin_alignment(z, 7 * best.direction, best)
     assert torch.allclose(at_best.gap, torch.zeros(3).double(), atol=1e-8)
     assert at_best.degrees.max() < 1e-5
-    against = alignment(z, -best.direction, best)
+    against = margin_alignment(z, -best.direction, best)
     assert (against.gap > 2 - 1e-9).all()
     assert torch.allclose(against.degrees, torch.full((3,), 180.0).double())
     other = torch.randn(3, z.shape[2], generator=torch.Generator().manual_seed(1))
-    found = alignment(z, other, best)
+    found = margin_alignment(z, other, best)
     cosine = torch.cosine_similarity(other.double(), best.direction, dim=1)
     assert torch.allclose(found.degrees, torch.rad2deg(torch.acos(cosine)))
     assert (found.gap >= 0).all()
@@ -118,4 +118,4 @@ def test_bad_input_is_refused() -> None:
         max_margin_infinity(torch.full((1, 2, 2), math.nan))
     z = torch.ones(1, 2, 2)
     with pytest.raises(ShapeError, match="weights"):
-        alignment(z, torch.ones(2), max_margin(z))
+        margin_alignment(z, torch.ones(2), max_margin(z))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refute import architectures
 from refute.core import Cohort, make_trial
-from refute.instruments.max_margin import alignment, max_margin
+from refute.instruments.max_margin import margin_alignment, max_margin
 from refute.phenomena import implicit_bias_max_margin as entry
 from refute.phenomena.implicit_bias_max_margin import PHENOMENON, trial
 
@@ -102,7 +102,7 @@ def test_two_points_turn_toward_the_larger_margin() -> None:
     z[0, :, :2] = torch.tensor([[1.0, 3.0], [1.0, -1.0]])
     best = max_margin(z)
     course = entry._descend(cohort(blocks=1), z, [10, 100, 1000, 10_000])
-    degrees = [alignment(z, course.weights[:, k], best).degrees.item() for k in range(4)]
+    degrees = [margin_alignment(z, course.weights[:, k], best).degrees.item() for k in range(4)]
     assert degrees == sorted(degrees, reverse=True)
     norm = course.weights[0].norm(dim=1)
     assert ((norm[3] - norm[2]) / math.log(10)).item() == pytest.approx(1.0, abs=0.05)

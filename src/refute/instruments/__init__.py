@@ -5,6 +5,7 @@ from refute.instruments.activations import LayerOutputs, layer_outputs
 from refute.instruments.alignment import Alignment, align
 from refute.instruments.angular_hardness import AngularHardness, angular_hardness, plateau_time
 from refute.instruments.association import Area, auroc, balanced_accuracy, best_threshold, partial_spearman, spearman
+from refute.instruments.attractors import Contraction, Recovery, arnoldi_radius, contraction, jacobians, recovery
 from refute.instruments.bezier import Curve, train_curve
 from refute.instruments.cka import Similarity, cka_matrix, hsic, linear_cka
 from refute.instruments.concentration import Concentration, TypeMeans, concentration, saturated_share, type_means
@@ -20,8 +21,21 @@ from refute.instruments.covariate_shift import (
 )
 from refute.instruments.critical import CriticalSharpness, critical_sharpness, stability_threshold
 from refute.instruments.criticality import joint_reset_accuracy, layer_distances, norm_matched, reset_accuracy
+from refute.instruments.curve_fits import LineFit, PowerLaw, line_fit, log_log_slope, power_law
 from refute.instruments.dead_units import FilterActivity, filter_activity, smallest_scales, without_filters
+from refute.instruments.decomposition import Decomposition, PartLogRatio, Parts, bias_variance, part_log_ratio
 from refute.instruments.directional import GradientCurvature, StepCurvature, gradient_curvature, step_curvature
+from refute.instruments.double_descent import (
+    DoubleDescent,
+    EffectiveComplexity,
+    MeanDescent,
+    Threshold,
+    double_descent,
+    effective_complexity,
+    fitting_position,
+    interpolation_threshold,
+    mean_descent,
+)
 from refute.instruments.effective_dimension import (
     DimensionProfile,
     EffectiveDimension,
@@ -31,7 +45,34 @@ from refute.instruments.effective_dimension import (
     within_share,
 )
 from refute.instruments.eigenvalues import Eigenvalues, eigenvalues
+from refute.instruments.evasion import Evasion, universal_evasion, universal_perturbation
+from refute.instruments.example_agreement import (
+    ExampleAgreement,
+    SharedErrors,
+    example_agreement,
+    order_agreement,
+    shared_errors,
+)
+from refute.instruments.explained_information import ExplainedInformation, explained_information
 from refute.instruments.features import LastLayer, last_layer, penultimate, pooled, projected, representations
+from refute.instruments.fixed_points import (
+    Dimensionality,
+    FixedPoints,
+    Line,
+    Linearization,
+    Recurrence,
+    fixed_points,
+    line_statistics,
+    linear_run,
+    linearize,
+    mean_step,
+    recurrence,
+    state_dimension,
+    valences,
+    visited_states,
+)
+from refute.instruments.forgetting import Forgetting, forgetting
+from refute.instruments.frames import FrameAccuracy, Trajectory, accuracy_line, frame_accuracy, pseudo_video, trajectory
 from refute.instruments.gradient_norms import (
     GradientCosines,
     GradientNorms,
@@ -43,7 +84,25 @@ from refute.instruments.half_radius import HalfRadius, half_accuracy_noise, half
 from refute.instruments.hessian import Curvature, curvature, hessian_product
 from refute.instruments.interface import trusted
 from refute.instruments.layer_norms import LayerNorms, Ranks, convolution_norms, layer_norms, ranks_of
+from refute.instruments.learning_order import (
+    LearningSpeed,
+    LearningTimes,
+    Precedence,
+    correctness,
+    learning_speed,
+    learning_times,
+    precedence,
+)
 from refute.instruments.linear_probes import LinearProbe, logistic_probe, ridge_probe
+from refute.instruments.matrix_recovery import (
+    Interpolant,
+    MatrixRecovery,
+    frobenius_interpolant,
+    matrix_recovery,
+    nuclear_norm_interpolant,
+)
+from refute.instruments.max_margin import MarginAlignment, MaxMargin, margin_alignment, max_margin, max_margin_infinity
+from refute.instruments.memorization import Memorization, memorization
 from refute.instruments.modes import (
     crossing_times,
     exact_curve,
@@ -64,6 +123,7 @@ from refute.instruments.neural_collapse import (
     nearest_mean_accuracy,
     neural_collapse,
 )
+from refute.instruments.normalized_margin import NormalizedMargin, class_differences, normalized_margin
 from refute.instruments.pac_bayes import PacBayes, pac_bayes_sigma
 from refute.instruments.paths import (
     Barrier,
@@ -76,6 +136,16 @@ from refute.instruments.paths import (
     linear_barrier,
 )
 from refute.instruments.perturbation import average_sharpness, sam_sharpness
+from refute.instruments.procedural_noise import (
+    Gabor,
+    Patterns,
+    gabor_noise,
+    gabor_patterns,
+    perlin_noise,
+    permuted_patterns,
+    phase_randomized,
+    white_patterns,
+)
 from refute.instruments.ranking import kendall_tau
 from refute.instruments.recurrent_gradients import StepGradients, step_gradients
 from refute.instruments.relative_flatness import FisherRao, RelativeFlatness, fisher_rao_norm, relative_flatness
@@ -83,6 +153,8 @@ from refute.instruments.reproduction import Reproduction, reproduction
 from refute.instruments.robustness import RobustAccuracy, robust_accuracy
 from refute.instruments.rotation import layer_rotation
 from refute.instruments.sharpness import EpsilonSharpness, epsilon_sharpness
+from refute.instruments.singular_trajectories import SingularTrajectories, end_to_end, singular_trajectories
+from refute.instruments.spatial import SpatialAccuracy, drawn_poses, pose_grid, spatial_accuracy
 from refute.instruments.spectrum import Spectrum, spectral_density
 from refute.instruments.steps import Steps, relative_distance, step_angles, successive_cosines
 from refute.instruments.trace import Trace, trace
@@ -96,57 +168,99 @@ __all__ = [
     "ClassMeans",
     "Concentration",
     "Confidence",
+    "Contraction",
     "CorruptionAccuracy",
     "CriticalSharpness",
     "Crossings",
     "Curvature",
     "Curve",
+    "Decomposition",
     "DimensionProfile",
+    "Dimensionality",
+    "DoubleDescent",
+    "EffectiveComplexity",
     "EffectiveDimension",
     "Eigenvalues",
     "EpsilonSharpness",
+    "Evasion",
+    "ExampleAgreement",
+    "ExplainedInformation",
     "FilterActivity",
     "FisherRao",
+    "FixedPoints",
+    "Forgetting",
+    "FrameAccuracy",
+    "Gabor",
     "GradientCosines",
     "GradientCurvature",
     "GradientNorms",
     "GradientShift",
     "HalfRadius",
     "InputDrift",
+    "Interpolant",
     "LastLayer",
     "LayerNorms",
     "LayerOutputs",
+    "LearningSpeed",
+    "LearningTimes",
+    "Line",
+    "LineFit",
     "LinearProbe",
+    "Linearization",
+    "MarginAlignment",
+    "MatrixRecovery",
+    "MaxMargin",
+    "MeanDescent",
+    "Memorization",
     "NeuralCollapse",
+    "NormalizedMargin",
     "PacBayes",
+    "PartLogRatio",
+    "Parts",
+    "Patterns",
+    "PowerLaw",
+    "Precedence",
     "Profile",
     "Ranks",
+    "Recovery",
+    "Recurrence",
     "RelativeFlatness",
     "Reproduction",
     "RobustAccuracy",
+    "SharedErrors",
     "Similarity",
+    "SingularTrajectories",
+    "SpatialAccuracy",
     "Spectrum",
     "StepCurvature",
     "StepGradients",
     "StepSmoothness",
     "Steps",
     "Temperature",
+    "Threshold",
     "Trace",
+    "Trajectory",
     "TypeMeans",
     "WorkingRange",
     "accuracy",
+    "accuracy_line",
     "align",
     "angular_hardness",
+    "arnoldi_radius",
     "auroc",
     "average_sharpness",
     "balanced_accuracy",
     "barrier",
     "best_threshold",
+    "bias_variance",
     "cka_matrix",
+    "class_differences",
     "class_means",
     "concentration",
     "confidence",
+    "contraction",
     "convolution_norms",
+    "correctness",
     "corrupt",
     "corruption_accuracy",
     "critical_sharpness",
@@ -156,14 +270,27 @@ __all__ = [
     "dimension_profile",
     "dimensions_of",
     "disagreement",
+    "double_descent",
+    "drawn_poses",
+    "effective_complexity",
     "effective_dimension",
     "eigenvalues",
+    "end_to_end",
     "epsilon_sharpness",
     "exact_curve",
+    "example_agreement",
+    "explained_information",
     "filter_activity",
     "fisher_rao_norm",
     "fit_exact_curves",
     "fit_temperature",
+    "fitting_position",
+    "fixed_points",
+    "forgetting",
+    "frame_accuracy",
+    "frobenius_interpolant",
+    "gabor_noise",
+    "gabor_patterns",
     "gradient_cosines",
     "gradient_curvature",
     "gradient_norms",
@@ -175,6 +302,8 @@ __all__ = [
     "hessian_product",
     "hsic",
     "input_drift",
+    "interpolation_threshold",
+    "jacobians",
     "joint_reset_accuracy",
     "kendall_tau",
     "last_layer",
@@ -182,24 +311,51 @@ __all__ = [
     "layer_norms",
     "layer_outputs",
     "layer_rotation",
+    "learning_speed",
+    "learning_times",
+    "line_fit",
     "line_profile",
+    "line_statistics",
     "linear_barrier",
     "linear_cka",
+    "linear_run",
+    "linearize",
+    "log_log_slope",
     "logistic_probe",
+    "margin_alignment",
+    "matrix_recovery",
+    "max_margin",
+    "max_margin_infinity",
+    "mean_descent",
+    "mean_step",
+    "memorization",
     "mode_strengths",
     "nearest_mean",
     "nearest_mean_accuracy",
     "neural_collapse",
     "norm_matched",
+    "normalized_margin",
+    "nuclear_norm_interpolant",
+    "order_agreement",
     "pac_bayes_sigma",
+    "part_log_ratio",
     "partial_spearman",
     "penultimate",
+    "perlin_noise",
+    "permuted_patterns",
+    "phase_randomized",
     "plateau_count",
     "plateau_time",
     "pooled",
+    "pose_grid",
+    "power_law",
+    "precedence",
     "projected",
+    "pseudo_video",
     "ranks_of",
     "rates",
+    "recovery",
+    "recurrence",
     "relative_distance",
     "relative_flatness",
     "representations",
@@ -210,12 +366,16 @@ __all__ = [
     "sam_sharpness",
     "saturated_share",
     "separated",
+    "shared_errors",
     "singular_modes",
+    "singular_trajectories",
     "smallest_scales",
     "sorted_shares",
+    "spatial_accuracy",
     "spearman",
     "spectral_density",
     "stability_threshold",
+    "state_dimension",
     "step_angles",
     "step_curvature",
     "step_gradients",
@@ -224,8 +384,14 @@ __all__ = [
     "trace",
     "train_curve",
     "training_accuracy",
+    "trajectory",
     "trusted",
     "type_means",
+    "universal_evasion",
+    "universal_perturbation",
+    "valences",
+    "visited_states",
+    "white_patterns",
     "whiten",
     "within_share",
     "without_filters",

@@ -63,7 +63,7 @@ class Decomposition:
 
 
 @dataclass(frozen=True)
-class LogRatio:
+class PartLogRatio:
     """ln(second / first), float64 (replica,), with the percentiles of its draws; nan where a part is not positive.
     Flags: "not positive" (in the estimate, or in more than 1 % of the draws)."""
 
@@ -125,7 +125,7 @@ def bias_variance(
     )
 
 
-def log_ratio(first: Decomposition, second: Decomposition, part: Part, *, level: float = 0.95) -> LogRatio:
+def part_log_ratio(first: Decomposition, second: Decomposition, part: Part, *, level: float = 0.95) -> PartLogRatio:
     """ln of a part of one decomposition over that of another, with a bootstrap interval paired by training set.
 
     Args:
@@ -138,7 +138,7 @@ def log_ratio(first: Decomposition, second: Decomposition, part: Part, *, level:
 
     >>> h = torch.randn(1, 6, 3, 40, 2, generator=torch.Generator().manual_seed(0))
     >>> wide, narrow = (bias_variance(scale * h, torch.zeros(40, 2), seeds=[0]) for scale in (1.0, 2.0))
-    >>> found = log_ratio(narrow, wide, "variance")
+    >>> found = part_log_ratio(narrow, wide, "variance")
     >>> round(found.value.item(), 4), round(found.low.item(), 4)  # variances differ by a factor of 4
     (-1.3863, -1.3863)
     """
@@ -155,7 +155,7 @@ def log_ratio(first: Decomposition, second: Decomposition, part: Part, *, level:
     top, bottom = getattr(second.parts, part), getattr(first.parts, part)
     positive = (top > 0) & (bottom > 0)
     value = torch.where(positive, (top / bottom).log(), torch.nan)
-    return LogRatio(value, low, high, {"not positive": ~positive | (usable.double().mean(dim=1) < 0.99)})
+    return PartLogRatio(value, low, high, {"not positive": ~positive | (usable.double().mean(dim=1) < 0.99)})
 
 
 @dataclass(frozen=True)

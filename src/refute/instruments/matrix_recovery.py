@@ -41,7 +41,7 @@ class Interpolant:
 
 
 @dataclass(frozen=True)
-class Recovery:
+class MatrixRecovery:
     """Of found matrices, float64 (replica,): `excess` |X|_* / |X_nuc|_* - 1; `error` |X - X*|_F / |X*|_F, nan without
     a truth; `effective_rank` exp(entropy of singular values); `residual` |A(X) - b| / |b|. Flags: "measurements not
     met" (residual above 0.001: the excess means nothing yet), "reference not converged"."""
@@ -148,9 +148,9 @@ def nuclear_norm_interpolant(
     )
 
 
-def recovery(
+def matrix_recovery(
     matrices: Tensor, maps: Tensor, values: Tensor, reference: Interpolant, truth: Tensor | None = None
-) -> Recovery:
+) -> MatrixRecovery:
     """How near found matrices are to the least nuclear norm and to the truth.
 
     Args:
@@ -175,7 +175,7 @@ def recovery(
     if truth is not None:
         error = (x - truth.double()).flatten(1).norm(dim=1) / truth.double().flatten(1).norm(dim=1)
     raised = torch.stack(list(reference.flags.values())).any(dim=0)
-    return Recovery(
+    return MatrixRecovery(
         ranks.nuclear / reference.nuclear - 1,
         error,
         ranks.effective_rank,

@@ -87,7 +87,7 @@ def max_margin_infinity(examples: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class MarginAlignment:
     """Of predictors w, each (replica,) float64: `gap` 1 - min_n z_n . w / (|w| gamma*), 0 at w*, above 1 while an
     example is on the wrong side; `degrees` between w and w*; `infinity_margin` min_n z_n . w / |w|_inf."""
 
@@ -96,7 +96,7 @@ class Alignment:
     infinity_margin: Tensor
 
 
-def alignment(examples: Tensor, weights: Tensor, best: MaxMargin) -> Alignment:
+def margin_alignment(examples: Tensor, weights: Tensor, best: MaxMargin) -> MarginAlignment:
     """How near predictors come to the largest margin.
 
     Args:
@@ -108,7 +108,7 @@ def alignment(examples: Tensor, weights: Tensor, best: MaxMargin) -> Alignment:
         ShapeError: shapes that do not belong together.
 
     >>> z = torch.tensor([[[1.0, 0.0], [1.0, 2.0]]])
-    >>> round(alignment(z, torch.tensor([[1.0, 1.0]]), max_margin(z)).degrees.item(), 3)
+    >>> round(margin_alignment(z, torch.tensor([[1.0, 1.0]]), max_margin(z)).degrees.item(), 3)
     45.0
     """
     if examples.dim() != 3 or weights.shape != (examples.shape[0], examples.shape[2]):
@@ -121,7 +121,7 @@ def alignment(examples: Tensor, weights: Tensor, best: MaxMargin) -> Alignment:
     length = w.norm(dim=1)
     unit, goal = w / length.unsqueeze(1), best.direction * best.margin.unsqueeze(1)
     half_chord = (unit - goal).norm(dim=1) / 2  # exact also at small angles, where the cosine is not
-    return Alignment(
+    return MarginAlignment(
         gap=1 - smallest / (length * best.margin),
         degrees=torch.rad2deg(2 * torch.asin(half_chord.clamp(max=1.0))),
         infinity_margin=smallest / w.abs().amax(dim=1),

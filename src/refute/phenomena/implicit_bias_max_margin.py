@@ -33,7 +33,7 @@ from refute.core import (
 )
 from refute.datasets import Data
 from refute.instruments.activations import layer_outputs
-from refute.instruments.max_margin import alignment, max_margin, max_margin_infinity
+from refute.instruments.max_margin import margin_alignment, max_margin, max_margin_infinity
 from refute.randomness import stream
 from refute.training import train
 
@@ -80,7 +80,7 @@ def _linear(cohort: Cohort) -> dict[str, Any]:
     sizes = torch.tensor(cohort["step"], dtype=torch.float64)
     alike = [round(steps * SLOW / size) for size in sizes.tolist()]  # equal step size x steps in both arms
     course = _descend(cohort, examples, sorted({*_grid(steps), early, *alike}))
-    at = [alignment(examples, weights, best) for weights in course.weights.unbind(1)]
+    at = [margin_alignment(examples, weights, best) for weights in course.weights.unbind(1)]
     gap, degrees = (torch.stack([getattr(one, name) for one in at], dim=1) for name in ("gap", "degrees"))
     margins = torch.einsum("rnd,rtd->rtn", examples, course.weights)
     loss = -functional.logsigmoid(margins).mean(dim=2)
