@@ -734,16 +734,17 @@ PHENOMENON = Phenomenon(
             log_y=True,
         ),
     ),
-    findings="One layer is the projector on its images to six digits, as proved, and only from zero weights. Depth makes "
-    "attractors in every cell: 46 to 88 % more of the training images attract with nine layers than with one, where "
-    "none does. How many is another matter: 80 % is reached on digits with leaky relus alone, 41 to 78 % elsewhere, "
-    "fewer with six layers and with selus. From unseen images 83 to 96 % of iterations end at a training image, but at "
-    "38 to 74 % of the distinct ones only, so a few images draw most starts. Training stopped at a loss of 0.01, 400 "
-    "images, or a residual connection leave no attractor at all; He's larger initial weights leave 14 to 18 %. In "
-    "convolutional nets the number of images decides more than depth: with a single image twelve linear layers are far "
-    "from the identity (e_id 0.26 and 0.41), with ten they have learned it (0.013 and 0.016) although outputs do come "
-    "nearer to the span with depth. Leaky relus make single-image outputs a quarter more frequent with one image "
-    "(undecided against a bound of a fifth) and no more frequent with ten.",
+    findings="One layer is the projector on its images to six digits, as proved, and only from zero weights. Depth "
+    "makes attractors in every cell: 46 to 88 % more of the training images attract with nine layers than with "
+    "one, where none does. How many is another matter: 80 % is reached on digits with leaky relus alone, 41 to 78 "
+    "% elsewhere, fewer with six layers and with selus. From unseen images 83 to 96 % of iterations end at a "
+    "training image, but at 38 to 74 % of the distinct ones only, so a few images draw most starts. Training "
+    "stopped at a loss of 0.01, 400 images, or a residual connection leave no attractor at all; He's larger "
+    "initial weights leave 14 to 18 %. In convolutional nets the number of images decides more than depth: with a "
+    "single image twelve linear layers are far from the identity (e_id 0.26 and 0.41), with ten they have learned "
+    "it (0.013 and 0.016) although outputs do come nearer to the span with depth. Leaky relus make single-image "
+    "outputs a quarter more frequent with one image (undecided against a bound of a fifth) and no more frequent "
+    "with ten.",
     deviations=(
         "CIFAR-10 in grey pooled to 8x8 is added to the specified data; Fashion-MNIST is pooled to 7x7 (specified: "
         "8x8), MNIST is left out. ImageNet-64 is not to be had.",
