@@ -13,7 +13,7 @@ from pathlib import Path
 
 from refute import catalogue
 from refute.core import Outcome, Totals, totals_of
-from refute.evidence import read_record
+from refute.evidence import read_evidence
 from refute.report import catalogue_markdown, catalogue_table, render_html
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ BEGIN, END = "<!-- catalogue: begin -->", "<!-- catalogue: end -->"
 def outcomes() -> list[Outcome]:
     """Every committed record, judged anew."""
     folders = [(name, folder) for name in catalogue.names() for folder in sorted((EVIDENCE / name).glob("*/"))]
-    return [read_record(catalogue.get(name), folder) for name, folder in folders]
+    return [read_evidence(catalogue.get(name), folder) for name, folder in folders]
 
 
 def derived(totals: Iterable[Totals]) -> dict[Path, str]:

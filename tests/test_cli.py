@@ -77,10 +77,13 @@ def test_verdict_and_report_train_nothing(lab: Path) -> None:
     verdict = refute("verdict", "layer-criticality", *DIGITS, cwd=lab)
     assert verdict.returncode == 0, verdict.stderr
     assert "C1" in verdict.stdout
-    report = refute("report", "layer-criticality", *DIGITS, "--html", "page.html", "--write-evidence", "kept", cwd=lab)
+    report = refute("report", "layer-criticality", *DIGITS, "--html", "page.html", cwd=lab)
     assert report.returncode == 0, report.stderr
     assert "<html" in (lab / "page.html").read_text()
-    assert json.loads((lab / "kept" / "record.json").read_text())["phenomenon"] == "layer-criticality"
+    part = refute("report", "layer-criticality", *DIGITS, "--write-evidence", "kept", cwd=lab)
+    assert part.returncode == 2
+    assert "a record speaks of the whole protocol" in part.stderr
+    assert not (lab / "kept").exists()
 
 
 def test_a_page_is_made_from_committed_evidence_without_a_lab(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "tables": {"core", "errors", "statistics"},
     "cli_judge": {"tables", "report"},
     "catalogue": {"core", "errors", "phenomena"},
-    "evidence": {"core", "errors", "engine", "judge", "store", "report"},
+    "evidence": {"core", "errors", "engine", "judge", "store", "records"},
     "records": {"core", "errors", "statistics", "environment", "engine", "judge", "store"},
     "cli_records": {"core", "errors", "catalogue", "evidence", "flow", "records", "store"},
     "flow": {"core", "errors", "engine", "judge", "store"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refute.cli_judge import judge
-from refute.cli_records import Evidence, Folder, diff, outcome_of, record, register, verify, with_standing
+from refute.cli_records import Evidence, Folder, diff, outcome_of, record, register, standing_of, verify, with_standing
 from refute.errors import RefuteError, UsageError
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def report(
       refute report layer-criticality --write-evidence evidence/layer-criticality/small
     """
     from refute import catalogue
-    from refute.evidence import write_record
+    from refute.evidence import write_evidence as write
 
     if evidence is None:
         outcome = _stored(name, scale, seeds, first_seed, only, _use_local(data), lab)
@@ -247,8 +247,9 @@ def report(
     page = _write_page(outcome, html or lab / f"{name}-{scale}.html")
     typer.echo(f"The page with all pictures: {page.resolve()}")
     if write_evidence is not None:
-        for path in write_record(outcome, write_evidence):
-            typer.echo(f"Record: {path} ({path.stat().st_size / 1024:.0f} kB)")
+        stands = standing_of(outcome.phenomenon, scale, registrations, outcome, None if evidence else lab)
+        for path in write(outcome, stands, write_evidence):
+            typer.echo(f"Evidence: {path} ({path.stat().st_size / 1024:.0f} kB)")
 
 
 @data_app.callback(invoke_without_command=True)

@@ -96,7 +96,7 @@ def diff(
     entries = read_registrations(path_of(name, scale, registrations))
     found = changes(entries[-1].definition, present) if entries else ()
     outcome = outcome_of(phenomenon, scale, lab, evidence) if evidence or lab.exists() else None
-    stands = _standing(phenomenon, scale, registrations, outcome, None if evidence else lab)
+    stands = standing_of(phenomenon, scale, registrations, outcome, None if evidence else lab)
     if as_json:
         _print_json(
             {
@@ -151,6 +151,7 @@ def record(
       refute record layer-criticality --evidence evidence/layer-criticality/small --json
     """
     from refute import catalogue  # noqa: PLC0415
+    from refute.evidence import document as text_of  # noqa: PLC0415
     from refute.records.making import make_record  # noqa: PLC0415
     from refute.store.files import write_whole  # noqa: PLC0415
 
@@ -159,13 +160,13 @@ def record(
     outcome = outcome_of(phenomenon, scale, lab, evidence)
     path = out or Path(f"{name}-{scale}.record.json")
     rows = None if evidence is None else os.path.relpath(evidence / "rows.parquet", path.parent)
-    stands = _standing(phenomenon, scale, registrations, outcome, None if evidence else lab)
+    stands = standing_of(phenomenon, scale, registrations, outcome, None if evidence else lab)
     document = make_record(outcome, stands, rows_file=None if rows is None else Path(rows).as_posix())
     if as_json:
         _print_json(document)
         if out is None:
             return
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = text_of(document)
     write_whole(path, text.encode())
     if not as_json:
         count = len(document["verdicts"])
@@ -219,10 +220,10 @@ def verify(
 def outcome_of(phenomenon: "Phenomenon", scale: str, lab: Path, evidence: Path | None) -> "Outcome":
     """What a lab, or the record in a folder, says of the whole protocol of a scale."""
     from refute import flow  # noqa: PLC0415
-    from refute.evidence import read_record  # noqa: PLC0415
+    from refute.evidence import read_evidence  # noqa: PLC0415
 
     if evidence is not None:
-        outcome = read_record(phenomenon, evidence)
+        outcome = read_evidence(phenomenon, evidence)
         if outcome.scale != scale:
             raise UsageError(f"{evidence} holds scale {outcome.scale}, not {scale}; add --scale {outcome.scale}")
         return outcome
@@ -238,13 +239,14 @@ def with_standing(outcome: "Outcome", registrations: Path, lab: Path | None) -> 
     phenomenon, scale = outcome.phenomenon, outcome.scale
     if not path_of(phenomenon.name, scale, registrations).exists():
         return outcome
-    stands = _standing(phenomenon, scale, registrations, outcome, lab)
+    stands = standing_of(phenomenon, scale, registrations, outcome, lab)
     return replace(outcome, standing={one.claim: one.sentence for one in stands.claims})
 
 
-def _standing(
+def standing_of(
     phenomenon: "Phenomenon", scale: str, registrations: Path, outcome: "Outcome | None", lab: Path | None
 ) -> "Standing":
+    """What is known of the registration of a phenomenon's claims, by its file and by when trials were stored."""
     from refute.records.making import first_trial_time, trial_times  # noqa: PLC0415
     from refute.records.registration import path_of, read_registrations  # noqa: PLC0415
     from refute.records.standing import standing  # noqa: PLC0415

@@ -1,54 +1,103 @@
-"""Evidence of an outcome: the compact record that verdicts and page can be made from again without training."""
+"""Evidence of an outcome: its record and rows, which verdicts and page can be made from again without training."""
 
-from dataclasses import asdict
+import json
+import time
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from refute.core import Outcome, Phenomenon, Provenance
 from refute.engine import plan
 from refute.errors import StoreError
 from refute.judge import judge
-from refute.report import as_json
-from refute.store import read_evidence, write_evidence
+from refute.records.document import Environment, Record
+from refute.records.making import make_record
+from refute.records.rows import rows_digest
+from refute.records.standing import Standing
+from refute.store import read_rows, write_rows
+from refute.store.files import reason, write_whole
+
+ROWS, RECORD = "rows.parquet", "record.json"
 
 
-def write_record(outcome: Outcome, folder: Path) -> list[Path]:
-    """Write rows and record of an outcome to a folder; returns the paths."""
-    record = {
-        **as_json(outcome),
-        "looks": None if outcome.looks is None else list(outcome.looks),
-        "core_seconds": round(outcome.core_seconds, 1),
-        "provenance": [asdict(made) for made in outcome.provenance],
-        "warnings": list(outcome.warnings),
-    }
-    return write_evidence(folder, outcome.trials, outcome.results, record)
-
-
-def read_record(phenomenon: Phenomenon, folder: Path) -> Outcome:
-    """The outcome of a record: its rows, judged anew by the phenomenon's claims as they stand.
+def write_evidence(outcome: Outcome, standing: Standing, folder: Path) -> list[Path]:
+    """Write rows and record (docs/record.md) of an outcome to a folder; returns the paths, rows first.
 
     Raises:
-        StoreError: there is no record, its rows are not the ones it speaks of, or it is of another version.
+        UsageError: the outcome is only a part of the protocol, or of data that are not the published ones.
+        StoreError: the folder can't be written.
     """
-    results, record = read_evidence(folder)
-    if (record["phenomenon"], record["version"]) != (phenomenon.name, phenomenon.version):
+    record = make_record(outcome, standing, rows_file=ROWS)
+    write_rows(folder / ROWS, outcome.trials, outcome.results)
+    write_whole(folder / RECORD, document(record).encode())
+    return [folder / ROWS, folder / RECORD]
+
+
+def document(record: dict[str, Any]) -> str:
+    """A record as the text of its file."""
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_evidence(phenomenon: Phenomenon, folder: Path) -> Outcome:
+    """The outcome of the evidence in a folder: its rows, judged anew by the phenomenon's claims as they stand.
+
+    Raises:
+        StoreError: a file is missing, the rows are not the ones that the record speaks of, or both are of another
+            version.
+    """
+    path = folder / RECORD
+    try:
+        record = Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
         raise StoreError(
-            f"{folder} holds {record['phenomenon']} version {record['version']}; expected {phenomenon.name} version "
-            f"{phenomenon.version}: run it again and write the record with refute report --write-evidence"
+            f"{folder} holds no evidence: expected {RECORD} and {ROWS}, but the system says '{reason(error)}'"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StoreError(
+            f"{path} is no record ({'.'.join(map(str, first['loc']))}: {first['msg']}); restore it from version "
+            "control, or write it again with refute report --write-evidence"
+        ) from error
+    said = record.definition
+    if (said.phenomenon, said.version) != (phenomenon.name, phenomenon.version):
+        raise StoreError(
+            f"{folder} holds {said.phenomenon} version {said.version}; expected {phenomenon.name} version "
+            f"{phenomenon.version}: run it again and write the evidence with refute report --write-evidence"
         )
-    trials = plan(phenomenon, record["scale"])
-    looks = None if record.get("looks") is None else tuple(record["looks"])
+    trials, results = plan(phenomenon, said.scale), read_rows(folder / ROWS)
+    came = rows_digest((trial.key for trial in trials), results)
+    if came != record.rows.digest:
+        raise StoreError(
+            f"{folder / ROWS} does not hold the rows that {RECORD} speaks of: expected {record.rows.digest}, {came} "
+            "came; restore both from version control"
+        )
+    started = time.perf_counter()
+    verdicts = judge(phenomenon, trials, results, record.rows.looks)
     return Outcome(
         phenomenon=phenomenon,
-        scale=record["scale"],
+        scale=said.scale,
         trials=trials,
         results=results,
-        verdicts=judge(phenomenon, trials, results, looks),
+        verdicts=verdicts,
         trials_run=0,
         trials_cached=len(results),
         diverged=sum(result.diverged for result in results.values()),
-        seconds=record["seconds"],
-        core_seconds=record["core_seconds"],
-        provenance=tuple(Provenance(**made) for made in record["provenance"]),
-        looks=looks,
+        seconds=time.perf_counter() - started,
+        core_seconds=record.core_seconds,
+        provenance=tuple(map(_provenance, record.environments)),
+        looks=record.rows.looks,
         spared=len(trials) - len(results),
+    )
+
+
+def _provenance(made: Environment) -> Provenance:
+    return Provenance(
+        code_version=made.code_version,
+        python=made.python,
+        packages=made.packages,
+        platform=made.platform,
+        processor=made.processor,
+        device=made.device,
+        created=made.created,
     )

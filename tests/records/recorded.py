@@ -29,6 +29,10 @@ from refute.core import (
     log_ratio,
     within,
 )
+from refute.evidence import write_evidence
+from refute.records.making import first_trial_time
+from refute.records.registration import path_of, read_registrations
+from refute.records.standing import standing
 
 BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 """A time before every trial of these tests."""
@@ -100,3 +104,10 @@ def with_bound(toy: Phenomenon, name: str, value: float) -> Phenomenon:
 def with_protocol(toy: Phenomenon, **changes: Any) -> Phenomenon:
     """The same phenomenon with another protocol."""
     return replace(toy, protocols={"smoke": replace(toy.protocols["smoke"], **changes)})
+
+
+def keep(outcome: Outcome, folder: Path, registrations: Path) -> None:
+    """Write the evidence of an outcome of the toy."""
+    phenomenon, scale = outcome.phenomenon, outcome.scale
+    entries = read_registrations(path_of(phenomenon.name, scale, registrations))
+    write_evidence(outcome, standing(phenomenon, scale, entries, first_trial_time(outcome)), folder)

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import typer
-from recorded import BEFORE, phenomenon, run, with_bound
+from recorded import BEFORE, keep, phenomenon, run, with_bound
 from typer.testing import CliRunner, Result
 
 from refute import catalogue, cli_records
 from refute.core import Phenomenon
 from refute.errors import StoreError, UsageError
-from refute.evidence import write_record
 from refute.records.registration import register
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -89,7 +88,7 @@ def test_diff_says_what_a_change_after_the_data_means(toy: Catalogue) -> None:
 
 def test_record_and_verify_from_lab_and_evidence(toy: Catalogue) -> None:
     register(toy.known, "smoke", time=BEFORE)
-    write_record(run(toy.known, toy.folder / "lab"), toy.folder / "evidence" / "toy")
+    keep(run(toy.known, toy.folder / "lab"), toy.folder / "evidence" / "toy", toy.folder / "registrations")
     assert "9 verdicts" in toy("record", "toy", "--scale", "smoke").stdout
     assert "registered before the first trial" in toy("record", "toy", "--scale", "smoke").stdout
     shown = toy("verify", "toy-smoke.record.json", "--lab", "lab").stdout
@@ -98,6 +97,7 @@ def test_record_and_verify_from_lab_and_evidence(toy: Catalogue) -> None:
     document = json.loads((toy.folder / "kept" / "toy.json").read_text(encoding="utf-8"))
     assert document["rows"]["file"] == "../evidence/toy/rows.parquet"
     assert toy.json("verify", "kept/toy.json")["ok"]
+    assert toy.json("verify", "evidence/toy/record.json")["ok"]
     printed = toy.json("record", "toy", "--scale", "smoke", "--evidence", "evidence/toy")
     assert printed["rows"]["digest"] == document["rows"]["digest"]
 
@@ -129,9 +129,9 @@ def test_wrong_use_is_a_usage_error(toy: Catalogue, arguments: tuple[str, ...], 
 
 
 def test_evidence_of_another_scale_or_none(toy: Catalogue) -> None:
-    write_record(run(toy.known, toy.folder / "lab"), toy.folder / "kept")
+    keep(run(toy.known, toy.folder / "lab"), toy.folder / "kept", toy.folder / "registrations")
     toy.change(replace(toy.known, protocols=dict.fromkeys(("smoke", "small"), toy.known.protocols["smoke"])))
     with pytest.raises(UsageError, match="add --scale smoke"):
         toy("diff", "toy", "--scale", "small", "--evidence", "kept")
-    with pytest.raises(StoreError, match="holds no record"):
+    with pytest.raises(StoreError, match="holds no evidence"):
         toy("record", "toy", "--scale", "smoke", "--evidence", "nowhere")

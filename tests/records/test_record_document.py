@@ -15,7 +15,6 @@ from recorded import SHIFTS, phenomenon, run, with_bound
 from refute import catalogue, core, flow
 from refute.core import Curve, Grid, Outcome, PooledResult, Protocol, Result
 from refute.errors import UsageError
-from refute.evidence import read_record
 from refute.records.canonical import content_hash
 from refute.records.document import SHIPPED, Record, json_schema, schema_text
 from refute.records.making import first_trial_time, make_record, trial_times
@@ -256,10 +255,9 @@ def test_the_digest_does_not_depend_on_order_and_depends_on_everything_else() ->
 
 @pytest.mark.parametrize("name", catalogue.names())
 def test_committed_evidence_has_a_valid_record(name: str) -> None:
-    outcome = read_record(catalogue.get(name), ROOT / "evidence" / name / "small")
-    record = recorded(outcome, rows_file="rows.parquet")
-    SCHEMA.validate(json.loads(json.dumps(record, allow_nan=False)))
-    assert len(json.dumps(record)) < 300_000
+    text = (ROOT / "evidence" / name / "small" / "record.json").read_text(encoding="utf-8")
+    SCHEMA.validate(json.loads(text))
+    assert len(text) < 300_000
 
 
 def test_another_bound_is_another_record(outcome: Outcome) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import BEFORE, phenomenon, run, with_bound
+from recorded import BEFORE, keep, phenomenon, run, with_bound
 
 from refute.core import Outcome, Phenomenon
-from refute.errors import UsageError
-from refute.evidence import write_record
+from refute.errors import StoreError, UsageError
+from refute.evidence import read_evidence
 from refute.records.canonical import content_hash
 from refute.records.definition import Definition
 from refute.records.making import first_trial_time, hash_of, make_record
@@ -30,7 +30,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     register(TOY, "smoke", folder / "registrations", time=BEFORE)
     outcome = run(TOY, folder / "lab")
-    write_record(outcome, folder / "evidence")
+    keep(outcome, folder / "evidence", folder / "registrations")
     write(folder / "record.json", outcome, folder / "registrations")
     return folder
 
@@ -196,20 +196,20 @@ def test_an_altered_row_is_caught(world: Path, tmp_path: Path) -> None:
     key = outcome.trials[0].key
     results = {key: outcome.results[key] for key in outcome.results}
     results[key] = replace(results[key], values={"height": results[key].values["height"] + 1e-6})
-    write_record(replace(outcome, results=results), tmp_path / "other")
+    keep(replace(outcome, results=results), tmp_path / "other", world / "registrations")
     assert failed(checked(world, evidence=tmp_path / "other")) == ["rows", "judged again"]
     del results[key]
-    write_record(replace(outcome, results=results), tmp_path / "fewer")
+    keep(replace(outcome, results=results), tmp_path / "fewer", world / "registrations")
     assert "rows" in failed(checked(world, evidence=tmp_path / "fewer"))
 
 
 def test_altered_bytes_of_the_rows_are_caught(world: Path, tmp_path: Path) -> None:
-    write_record(run(TOY, world / "lab"), tmp_path)
+    keep(run(TOY, world / "lab"), tmp_path, world / "registrations")
     content = (tmp_path / "rows.parquet").read_bytes()
     (tmp_path / "rows.parquet").write_bytes(content[:-1])
     (rows,) = [check for check in checked(world, evidence=tmp_path) if not check.ok]
     assert rows.name == "rows"
-    assert "is not the file" in rows.says
+    assert "is damaged" in rows.says
 
 
 def better_standing(record: Any) -> None:
@@ -275,3 +275,23 @@ def test_numbers_may_differ_by_rounding_only() -> None:
     assert list(differences([True], [1])) == ["[0]: true in the record, 1 when judged again"]
     assert len(list(differences([1, 2], [1]))) == 1
     assert list(differences({"sentence": "a"}, {"sentence": "b"})) == []
+
+
+def test_evidence_whose_parts_do_not_belong_together_is_not_read(world: Path, tmp_path: Path) -> None:
+    outcome = run(TOY, world / "lab")
+    found = read_evidence(TOY, world / "evidence")
+    assert found.verdicts == outcome.verdicts
+    assert found.provenance == outcome.provenance
+    with pytest.raises(StoreError, match="holds toy version 1; expected toy version 2"):
+        read_evidence(replace(TOY, version=2), world / "evidence")
+    with pytest.raises(StoreError, match="holds no evidence"):
+        read_evidence(TOY, tmp_path)
+    key = outcome.trials[0].key
+    less = replace(outcome, results={other: result for other, result in outcome.results.items() if other != key})
+    keep(less, tmp_path, world / "registrations")
+    (tmp_path / "record.json").write_bytes((world / "evidence" / "record.json").read_bytes())
+    with pytest.raises(StoreError, match=r"does not hold the rows.*expected sha256:\w+, sha256:\w+ came; restore"):
+        read_evidence(TOY, tmp_path)
+    (tmp_path / "record.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"is no record .format: Field required.; restore it"):
+        read_evidence(TOY, tmp_path)

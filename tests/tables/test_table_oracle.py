@@ -205,12 +205,13 @@ def test_the_committed_evidence_of_layer_rotation(name: str) -> None:
             trial[row["quantity"]] = row["value"]
     columns = {key: [trial.get(key) for trial in wide.values()] for trial in wide.values() for key in trial}
     claim = next(claim for claim in phenomenon.claims if claim.id == name)
-    expected = next(one for one in record["claims"] if one["id"] == name)
+    expected = next(one for one in record["verdicts"] if one["claim"] == name)
     found = judge_table(columns, claim, block="seed").verdicts[0]
-    assert found.verdict == expected["verdict"]
+    assert found.verdict == expected["direction"]
     theirs = {tuple(sorted(cell["levels"].items())): cell for cell in expected["cells"]}
     assert len(theirs) == len(found.cells)
     for cell in found.cells:
         one = theirs[tuple(sorted(cell.levels.items()))]
-        assert (cell.effect, cell.low, cell.high) == pytest.approx((one["effect"], one["low"], one["high"]), rel=1e-9)
-        assert cell.verdict == one["verdict"]
+        ends = one["interval"]["low"], one["interval"]["high"]
+        assert (cell.effect, cell.low, cell.high) == pytest.approx((one["effect"], *ends), rel=1e-9)
+        assert cell.verdict == one["direction"]

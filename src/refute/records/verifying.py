@@ -24,7 +24,7 @@ from refute.records.making import as_json, hash_of, verdicts_of
 from refute.records.registration import FOLDER, path_of, read_registrations
 from refute.records.rows import rows_digest
 from refute.records.standing import WORST_LAST, ClaimStanding, moment, standing
-from refute.store import Store, read_evidence
+from refute.store import Store, read_rows
 from refute.store.files import reason
 
 TOLERANCE = 1e-9
@@ -160,10 +160,8 @@ def _rows(record: Record, phenomenon: core.Phenomenon, path: Path, evidence: Pat
         return Rows(trials, store.results(trials), min(times, default=None))
     if evidence is None and record.rows.file is None:
         raise UsageError("the record names no file of rows; say where they are with --evidence or --lab")
-    folder = evidence or (path.parent / str(record.rows.file)).parent
-    results, beside = read_evidence(folder)
-    times = [str(made["created"]) for made in beside.get("provenance", ())]
-    return Rows(trials, results, min(times, default=None))
+    file = path.parent / str(record.rows.file) if evidence is None else evidence / "rows.parquet"
+    return Rows(trials, read_rows(file), min((made.created for made in record.environments), default=None))
 
 
 def _rows_check(record: Record, rows: Rows) -> Check:
