@@ -11,6 +11,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
+    "allocation": set(),
     "randomness": set(),
     "schedules": set(),
     "losses": {"errors"},
@@ -24,7 +25,8 @@ MAY_IMPORT = {
     "instruments": {"core", "errors", "randomness", "architectures", "datasets", "losses", "attacks"},
     "store": {"core", "errors"},
     "training": {
-        "core", "errors", "randomness", "schedules", "losses", "augmentation", "attacks", "stopping", "datasets",
+        "core", "errors", "allocation", "randomness", "schedules", "losses", "augmentation", "attacks", "stopping",
+        "datasets",
         "architectures", "algorithms", "instruments",
     },
     "phenomena": {
@@ -33,7 +35,7 @@ MAY_IMPORT = {
     },
     "forkserver": set(),
     "environment": {"core"},
-    "engine": {"core", "errors", "datasets", "environment", "forkserver"},
+    "engine": {"core", "errors", "allocation", "datasets", "environment", "forkserver"},
     "judge": {"core", "errors", "statistics"},
     "report": {"core", "errors", "datasets"},
     "tables": {"core", "errors", "statistics"},

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from refute import losses
 from refute.algorithms import SGD, Algorithm, State
+from refute.allocation import keep_freed_memory
 from refute.architectures import Network, Readout, Weights, noise
 from refute.architectures.layers import Chain
 from refute.architectures.network import channels_together
@@ -29,9 +30,9 @@ from refute.stopping import EarlyStop
 
 Vector = float | Sequence[float] | Tensor
 
-CACHE_BYTES = 6 * 2**20
+CACHE_BYTES = 12 * 2**20
 """What one group of replicas should touch in a step: about a core's share of cache (see benchmarks/NOTES.md)."""
-PASS_BYTES = 16 * 2**20
+PASS_BYTES = 64 * 2**20
 """What a pass should touch at most; a larger batch goes through in chunks."""
 SMALLEST_CHUNK = 32
 """Examples below which smaller passes cost more in calls than they save in cache."""
@@ -128,6 +129,7 @@ def train(
     chosen = losses.get(loss) if isinstance(loss, str) else loss
     if network.outputs == 1 and data.classes != 2 and not isinstance(chosen, losses.Reconstruction):
         raise UsageError(f"a network with one output tells 2 classes apart, but {data.name} has {data.classes}")
+    keep_freed_memory()
     device = str(data.inputs.device)
     rate = _column(learning_rate, replicas, "learning_rate").to(device)
     decay = _column(weight_decay, replicas, "weight_decay").to(device)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from refute.allocation import keep_freed_memory
 from refute.engine import memory
 from refute.errors import UsageError
 
@@ -49,9 +50,11 @@ def test_which_errors_mean_that_memory_ran_out(error: Exception, meant: bool) ->
 
 @LINUX
 def test_the_meter_sees_the_peak_and_begins_anew() -> None:
+    keep_freed_memory()
     meter = memory.Meter("cpu")
     meter.start()
-    torch.ones(25_000_000)  # 100 MB, gone at once
+    many = [torch.ones(1_000_000) for _ in range(25)]  # 100 MB
+    del many
     assert 90_000_000 < meter.peak() < 200_000_000
     meter.start()
     assert meter.peak() < 60_000_000

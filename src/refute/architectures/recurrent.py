@@ -274,7 +274,7 @@ class _LSTMByOneDNN(torch.autograd.Function):
         with torch.set_grad_enabled(any(ctx.needs_input_grad)):
             each = zip(*([None] * len(inputs) if t is None else t.unbind(0) for t in ctx.sources), strict=True)
             found = [_one_lstm(*own, backwards=backwards) for own in each]
-            ctx.found = tuple(torch.stack(pieces) for pieces in zip(*found, strict=True))
+            ctx.found = tuple(_stacked(pieces) for pieces in zip(*found, strict=True))
         outputs, last, kept = (t.detach() for t in ctx.found)
         return outputs, last, kept
 
@@ -286,6 +286,11 @@ class _LSTMByOneDNN(torch.autograd.Function):
         given = (of_outputs, of_hidden, of_cell)
         gradients = iter(torch.autograd.grad(ctx.found, wanted, given, retain_graph=True, allow_unused=True))
         return (None, None, *(next(gradients) if t is not None and t.requires_grad else None for t in ctx.sources))
+
+
+def _stacked(pieces: tuple[Tensor, ...]) -> Tensor:
+    """(replica, ...); without a copy when there is but one."""
+    return pieces[0].unsqueeze(0) if len(pieces) == 1 else torch.stack(pieces)
 
 
 def _one_lstm(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from refute.allocation import give_back
 from refute.errors import UsageError
 
 try:
@@ -112,6 +113,7 @@ class Meter:
         if on_gpu(self.device):
             torch.cuda.reset_peak_memory_stats(self.device)
             return
+        give_back()  # or what the last work freed would count
         try:
             CLEAR.write_text("5")  # the peak begins anew (proc(5))
         except OSError:
