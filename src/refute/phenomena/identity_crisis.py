@@ -492,16 +492,16 @@ PHENOMENON = Phenomenon(
             reference=0.0,
         ),
     ),
-    findings="A 5-layer conv net is nearer to the identity than a 6-layer dense net by 1.4 to 1.55 in B on digits, MNIST "
-    "and CIFAR-10; with He initialization by 0.92 [0.87, 0.97], just less than claimed, which limits the headline "
-    "to PyTorch's initialization. Shallow conv nets are identities (B 0.56 to 1), B falls with depth in the same "
-    "order in every seed of dense nets, and a residual net stays the identity at any depth.\n\nHow dense nets end "
-    "depends on the data: constants on digits and MNIST (B -0.65 to -0.89), half of the way on Fashion-MNIST and "
-    "CIFAR-10 (-0.47 and -0.53, both undecided), whose other images resemble the training image more or vary "
-    "more. Conv nets whose receptive field is three times the image lean to the constant on digits at 12 layers; "
-    "on MNIST at 12 layers they do not yet.\n\nOne dense layer is what its closed form says (R2 of 1 in every "
-    "seed, so that no interval can be made), and neither identity nor constant on noise. Deep conv nets of 16 "
-    "layers often do not reach the required loss in 1,000 steps, so that the claims about them and C3 stay "
+    findings="A 5-layer conv net is nearer to the identity than a 6-layer dense net by 1.4 to 1.55 in B on digits, "
+    "MNIST and CIFAR-10; with He initialization by 0.92 [0.87, 0.97], just less than claimed, which limits the "
+    "headline to PyTorch's initialization. Shallow conv nets are identities (B 0.56 to 1), B falls with depth in "
+    "the same order in every seed of dense nets, and a residual net stays the identity at any depth.\n\nHow dense "
+    "nets end depends on the data: constants on digits and MNIST (B -0.65 to -0.89), half of the way on "
+    "Fashion-MNIST and CIFAR-10 (-0.47 and -0.53, both undecided), whose other images resemble the training image "
+    "more or vary more. Conv nets whose receptive field is three times the image lean to the constant on digits at "
+    "12 layers; on MNIST at 12 layers they do not yet.\n\nOne dense layer is what its closed form says (R2 of 1 in "
+    "every seed, so that no interval can be made), and neither identity nor constant on noise. Deep conv nets of "
+    "16 layers often do not reach the required loss in 1,000 steps, so that the claims about them and C3 stay "
     "untested.",
     deviations=(
         "Nets start from PyTorch's law for kernels and zero biases (amendment: primary); He initialization is a second "
