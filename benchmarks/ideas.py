@@ -1,0 +1,220 @@
+"""The small experiments behind NOTES.md: two or more ways to do one thing, in turns, on one core.
+
+Prints steps (or calls) of one replica per second: the median of the rounds, and the median ratio to the first way with
+its least and largest. Nothing else should run meanwhile.
+
+    python benchmarks/ideas.py                     # all
+    python benchmarks/ideas.py cache passes        # some; --help names them
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as functional
+from contestants.nets import CLASSES, NETS, TRAIN
+from contestants.task import loaded
+from torch import Tensor, nn
+
+from refute import training
+from refute.algorithms import SGD
+from refute.architectures import Network, products
+from refute.datasets import Data
+
+BATCH, ROUNDS, SECONDS = 128, 5, 0.6
+MiB = 2**20
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": "131072"}
+"""glibc's own beginning: with it set, refute leaves the allocator alone."""
+
+
+def race(title: str, ways: dict[str, Callable[[], float]]) -> None:
+    """Each way returns how much it did; all take turns."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for way in ways.values():
+        way()
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            done, started = 0.0, time.perf_counter()
+            while time.perf_counter() - started < SECONDS:
+                done += way()
+            rates[name].append(done / (time.perf_counter() - started))
+    first = next(iter(rates.values()))
+    print(f"\n{title}")
+    for name, found in rates.items():
+        ratios = [one / other for one, other in zip(found, first, strict=True)]
+        print(
+            f"  {name:42} {statistics.median(found):10.1f}/s   {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f}-{max(ratios):.2f})",
+            flush=True,
+        )
+
+
+def data_of(name: str, replicas: int) -> Data:
+    net, (inputs, labels, test_inputs, test_labels) = NETS[name], loaded(name)
+    own = labels.expand(replicas, TRAIN)
+    return Data(
+        name=name,
+        inputs=inputs,
+        index=torch.arange(TRAIN).expand(replicas, TRAIN),
+        labels=own,
+        clean_labels=own,
+        validation_index=None,
+        validation_labels=None,
+        test_inputs=test_inputs,
+        test_labels=test_labels,
+        classes=CLASSES,
+        input_shape=net.shape,
+        identity=name,
+    )
+
+
+def network_of(name: str, *, fold: bool = True) -> Network:
+    net = NETS[name]
+    return Network.from_module(net.make, input_shape=net.shape, outputs=net.outputs, name=name, fold=fold)
+
+
+def trained(name: str, replicas: int, *, fold: bool = True, **constants: int) -> Callable[[], float]:
+    """Ten steps of all replicas with other constants of refute.training."""
+    network, data = network_of(name, fold=fold), data_of(name, replicas)
+    loss = "reconstruction" if NETS[name].reconstructs else "cross-entropy"
+    steps = 10
+
+    def way() -> float:
+        before = {constant: getattr(training, constant) for constant in constants}
+        for constant, value in constants.items():
+            setattr(training, constant, value)
+        training.train(
+            network, data, SGD(0.9), learning_rate=0.05, seeds=range(replicas), steps=steps, batch=BATCH, loss=loss
+        )
+        for constant, value in before.items():
+            setattr(training, constant, value)
+        return float(replicas * steps)
+
+    return way
+
+
+def cache() -> None:
+    for name in ("mlp-64", "mlp-8x96", "mlp-256", "autoencoder"):
+        ways = {f"{size} MiB": trained(name, 16, CACHE_BYTES=size * MiB) for size in (12, 3, 6, 24, 96)}
+        race(f"cache: bytes that a group of replicas touches in a step, {name}", ways)
+
+
+def passes() -> None:
+    for name in ("conv-28", "conv-8-bn", "resnet-32", "lstm-64", "transformer-64"):
+        ways = {f"{size} MiB": trained(name, 2, PASS_BYTES=size * MiB) for size in (64, 4, 16, 256)}
+        race(f"passes: bytes that a pass of a replica touches, {name}", ways)
+
+
+def memory() -> None:
+    """The same in two processes: the allocator's settings are those of a process."""
+    for changes, title in (({}, "freed memory is kept"), (MALLOC, "glibc's own settings")):
+        print(f"\nmemory: {title}", flush=True)
+        command = [sys.executable, __file__, "passes"]
+        subprocess.run(command, env={**os.environ, **changes}, check=True)
+
+
+def products_() -> None:
+    for rows, inner, columns in ((128, 64, 64), (128, 96, 96), (128, 256, 256), (128, 784, 256), (128, 784, 512)):
+        replicas = max(1, 4_000_000 // (rows * inner))
+        x, w = torch.randn(replicas, rows, inner), torch.randn(replicas, columns, inner)
+
+        def way(large: int, x: Tensor = x, w: Tensor = w) -> float:
+            before, products.LARGE = products.LARGE, large
+            products.linear(x, w)
+            products.LARGE = before
+            return float(len(x))
+
+        size = f"{rows} x {inner} by {inner} x {columns}: {rows * inner * columns / 1e6:.1f} million multiplications"
+        ways = {"one batched call": lambda way=way: way(10**12), "oneDNN, one by one": lambda way=way: way(0)}
+        with torch.no_grad():
+            race(f"products: {size}", ways)
+
+
+def backward() -> None:
+    for name in ("mlp-64", "mlp-256", "conv-8"):
+        hand, loop = trained(name, 8), trained(name, 8, fold=False)
+        race(f"backward: by hand, or autograd's of one module after the other, {name}", {"by hand": hand, "loop": loop})
+
+
+def convolutions() -> None:
+    for channels, out, side, replicas in ((1, 16, 28, 8), (16, 32, 14, 8), (32, 32, 7, 8), (16, 32, 4, 8)):
+        x = torch.randn(replicas, BATCH, channels, side, side)
+        w = torch.randn(replicas, out, channels, 3, 3)
+        columns = functional.unfold(x.flatten(0, 1), 3, padding=1).unflatten(0, (replicas, BATCH))
+        apart = [one.contiguous(memory_format=torch.channels_last) for one in x]
+        together = x.transpose(0, 1).flatten(1, 2).contiguous()
+
+        def one_by_one(apart: list[Tensor] = apart, w: Tensor = w) -> float:
+            for image, kernel in zip(apart, w, strict=True):
+                functional.conv2d(image, kernel, padding=1)
+            return float(len(w))
+
+        def grouped(together: Tensor = together, w: Tensor = w) -> float:
+            functional.conv2d(together, w.flatten(0, 1), padding=1, groups=len(w))
+            return float(len(w))
+
+        def as_product(x: Tensor = x, w: Tensor = w, columns: Tensor = columns) -> float:
+            functional.unfold(x.flatten(0, 1), 3, padding=1)
+            torch.matmul(w.flatten(2).unsqueeze(1), columns)
+            return float(len(w))
+
+        ways = {"one by one, channels last": one_by_one, "one call, groups": grouped, "unfold, product": as_product}
+        race(f"convolutions: {channels} to {out} channels on {side} x {side}, forward", ways)
+
+
+def sequences() -> None:
+    for name in ("lstm-64", "transformer-64"):
+        loop = plain(name)
+        ways = {
+            "plain torch.nn": loop,
+            "refute, stacked where it can": trained(name, 2),
+            "refute, one by one": trained(name, 2, fold=False),
+        }
+        race(f"sequences: {name}", ways)
+
+
+def plain(name: str) -> Callable[[], float]:
+    net, (inputs, labels, _, _) = NETS[name], loaded(name)
+
+    def way() -> float:
+        module = net.make()
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+        for _ in range(10):
+            chosen = torch.randint(TRAIN, (BATCH,))
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(inputs[chosen]), labels[chosen]).backward()
+            optimizer.step()
+        return 10.0
+
+    return way
+
+
+IDEAS: dict[str, Callable[[], None]] = {
+    "cache": cache,
+    "passes": passes,
+    "memory": memory,
+    "products": products_,
+    "backward": backward,
+    "convolutions": convolutions,
+    "sequences": sequences,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ideas", nargs="*", help=f"some of {', '.join(IDEAS)}")
+    chosen = parser.parse_args().ideas or list(IDEAS)
+    if unknown := [name for name in chosen if name not in IDEAS]:
+        parser.error(f"no idea is called '{unknown[0]}'; there are {', '.join(IDEAS)}")
+    torch.set_num_threads(1)
+    for name in chosen:
+        IDEAS[name]()
+
+
+if __name__ == "__main__":
+    main()
