@@ -57,6 +57,7 @@ validate: $(VENV)/.development  ## Slow proofs: simulated error rates, instrumen
 	$(BIN)/python validation/statistics/error_rates.py
 	$(BIN)/python validation/statistics/calibration.py --replications 4000 --write docs/calibration.md
 	$(BIN)/python validation/statistics/planted.py --runs 300 --write docs/planted.md
+	$(BIN)/python validation/instruments/checks.py --write docs/instrument_checks.md
 
 clean:  ## Remove the environment (results in lab/ stay)
 	rm -rf $(VENV)

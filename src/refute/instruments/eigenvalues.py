@@ -69,7 +69,8 @@ def eigenvalues(
         network, weights, inputs, labels, loss, training, dtype, chunk, scale: see `hessian.curvature`.
         seeds: one per replica, of which its random start comes.
         largest: how many of the largest.
-        smallest: how many of the smallest.
+        smallest: how many of the smallest. Copies of a multiple eigenvalue, such as the 0 of a Gauss-Newton matrix, are
+            found about once.
         matrix: "hessian", "gauss-newton" or "residual".
         tolerance: every wanted residual is to be below this share of the replica's largest |eigenvalue|. Of a simple
             eigenvalue the error is then about tolerance^2 x |lambda|^2 / gap. A smallest eigenvalue that is itself

@@ -332,11 +332,17 @@ PHENOMENON = Phenomenon(
             definition="slope of log plateau sharpness on log(2 / step size) over three step sizes, minus 1"
         ),
         "sharpening": Quantity(
-            definition="Spearman of sharpness and step before arrival, smallest step size", low=-1, high=1
+            definition="Spearman of sharpness and step before arrival, smallest step size; told from 1 to 0.001",
+            low=-1,
+            high=1,
+            quantum=1e-3,
         ),
         "nonmonotone_share": Quantity(definition="share of plateau steps at which the loss rises", low=0, high=1),
         "long_span_drop": Quantity(
-            definition="share of plateau steps with a lower mean loss (over 50 steps) 500 steps later", low=0, high=1
+            definition="share of plateau steps with a lower mean loss (over 50 steps) 500 steps later; of about 1,000",
+            low=0,
+            high=1,
+            quantum=1e-3,
         ),
         "quiet_ratio": Quantity(definition="highest step size x sharpness / 2 with small steps", low=0),
         "quiet_rises": Quantity(
@@ -513,6 +519,18 @@ PHENOMENON = Phenomenon(
             "sharpness; dashed: 3 times, with batches of 32.",
         ),
     ),
+    findings="In all six nets the sharpness grows under small steps, 2.6 to 17 times, in nearly the order of the "
+    "steps, and with larger steps it stops near 2 / step size: at 1.02 to 1.12 times it in tanh nets of five "
+    "cells, while the loss rises at 22 to 46 % of the steps and its running mean falls over every span of 500. "
+    "Small steps never raise the loss, and a linear model's sharpness does not move. Where it stops: in the relu "
+    "net the plateau lies at 0.95 and the loss rises at 9 % of the steps, as its sharpness comes to the edge and "
+    "falls back. The plateau is not quite proportional to 1 / step size: the slope is 0.90 to 0.94 where all three "
+    "step sizes arrive, since larger steps overshoot more. How near SGD with batches of 32 comes depends on how "
+    "much the sharpness wants to grow: 0.57 to 0.62 of the edge where it grows threefold, 0.83 where it grows 7 to "
+    "17 times, which refutes the claimed 0.8 there. After halving the step size in mid-plateau the sharpness comes "
+    "to the new edge in two of three cells that can reach it, and to 0.93 of it in the third within the budget. "
+    "Two quantities got the step to which they can be told from 1 after the first verdict (a share of 1 in every "
+    "seed had no interval); no bound was touched.",
     deviations=(
         "Step sizes follow the amended specification (2, 3 and 4.5 times the first sharpness, training time constant), "
         "with 600 instead of 1,000 steps per unit and 500 images; gradient flow is a run with 16 times.",
