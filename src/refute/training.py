@@ -30,7 +30,7 @@ from refute.stopping import EarlyStop
 
 Vector = float | Sequence[float] | Tensor
 
-CACHE_BYTES = 12 * 2**20
+CACHE_BYTES = 6 * 2**20
 """What one group of replicas should touch in a step: about a core's share of cache (see benchmarks/NOTES.md)."""
 PASS_BYTES = 64 * 2**20
 """What a pass should touch at most; a larger batch goes through in chunks."""

@@ -330,3 +330,17 @@ def test_modules_from_timm(name: str, options: dict[str, object]) -> None:
     size = {"img_size": 16} if "vit" in name else {}
     layer = as_layer(lambda: timm.create_model(name, pretrained=False, num_classes=3, **size, **options), (3, 16, 16))
     assert isinstance(layer, Folded), layer.why
+
+
+@pytest.mark.parametrize("normalizes_data", [True, False])
+def test_channels_lie_together_unless_groups_of_the_data_are_normalized(normalizes_data: bool) -> None:
+    """torch's backward pass of such a GroupNorm ends the process."""
+
+    def make() -> nn.Module:
+        first = [nn.GroupNorm(1, 2)] if normalizes_data else []
+        return nn.Sequential(*first, nn.Conv2d(2, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(100, 3))
+
+    layer = as_layer(make, (2, 5, 5))
+    assert isinstance(layer, Folded)
+    assert layer.channels_last is not normalizes_data
+    assert as_layer(make, (2, 5, 5), fold=False).channels_last is not normalizes_data

@@ -5,6 +5,7 @@ run so is not guessed: `as_layer` runs two replicas both ways, in float64, and c
 Looped: one replica after the other, for any module.
 """
 
+import copy
 import math
 from dataclasses import replace
 
@@ -68,7 +69,8 @@ def as_layer(
     slots, places = slots_of(template, noisy=noisy), tuple(places_of(template))
     looped = Looped(template, slots, places, noisy, why="not asked to fold", momenta=momenta_of(template))
     trial = Trial.of(looped, [draw(make_module, seed) for seed in (1, 2)], samples)
-    looped = replace(looped, mixes=noisy or trial.mixes(looped), channels_last=_images(template, input_shape))
+    together = _images(template, input_shape) and not _normalizes_data(template, samples)
+    looped = replace(looped, mixes=noisy or trial.mixes(looped), channels_last=together)
     if looped.channels_last and trial.difference(looped):
         looped = replace(looped, channels_last=False)
     if not fold:
@@ -91,6 +93,25 @@ def as_layer(
 
 def _images(template: nn.Module, input_shape: tuple[int, ...]) -> bool:
     return len(input_shape) == 3 and any(isinstance(part, nn.Conv2d) for part in template.modules())
+
+
+def _normalizes_data(template: nn.Module, samples: Tensor) -> bool:
+    """Whether a GroupNorm acts on what wants no gradient.
+
+    The backward pass of torch 2.13 ends the process then, if the channels of the images lie together.
+    """
+    found: list[bool] = []
+
+    def note(_: nn.Module, args: tuple[object, ...]) -> None:
+        found.append(isinstance(args[0], Tensor) and not args[0].requires_grad)
+
+    one = copy.deepcopy(template).eval()
+    for part in one.modules():
+        if isinstance(part, nn.GroupNorm):
+            part.register_forward_pre_hook(note)
+    with torch.enable_grad():
+        one(samples[:2])
+    return any(found)
 
 
 def _samples(template: nn.Module, shape: tuple[int, ...], dtype: torch.dtype | None, examples: Tensor | None) -> Tensor:
