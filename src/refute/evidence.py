@@ -88,6 +88,9 @@ def read_evidence(phenomenon: Phenomenon, folder: Path) -> Outcome:
         provenance=tuple(map(_provenance, record.environments)),
         looks=record.rows.looks,
         spared=len(trials) - len(results),
+        standing={
+            one.claim: one.registration.sentence for one in record.verdicts if one.registration.kind != "unregistered"
+        },
     )
 
 

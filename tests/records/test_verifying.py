@@ -282,6 +282,8 @@ def test_evidence_whose_parts_do_not_belong_together_is_not_read(world: Path, tm
     found = read_evidence(TOY, world / "evidence")
     assert found.verdicts == outcome.verdicts
     assert found.provenance == outcome.provenance
+    assert all("registered before the first trial" in sentence for sentence in found.standing.values())
+    assert found.standing.keys() == {claim.id for claim in TOY.claims}
     with pytest.raises(StoreError, match="holds toy version 1; expected toy version 2"):
         read_evidence(replace(TOY, version=2), world / "evidence")
     with pytest.raises(StoreError, match="holds no evidence"):
