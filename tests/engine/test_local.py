@@ -21,7 +21,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's list o
 PATIENCE = 60
 
 DRIVER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from conftest import make_phenomenon, noisy_trial
 from refute.engine import cohorts, execute, plan
@@ -32,6 +32,7 @@ def slow_trial(cohort):
     return noisy_trial(cohort)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     phenomenon = make_phenomenon(trial=slow_trial)
     list(execute(phenomenon, cohorts(phenomenon, plan(phenomenon, "smoke"), size=5), workers=2))
 """

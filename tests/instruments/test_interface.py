@@ -37,7 +37,8 @@ def test_a_plain_module_is_a_cohort_of_one_with_its_own_weights() -> None:
 def test_a_module_of_doubles_is_measured_in_doubles() -> None:
     module = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
     network, weights = subject(module, None, INPUTS.double())
-    assert torch.equal(network.evaluate(weights, INPUTS.double())[0], module(INPUTS.double()))
+    found = network.evaluate(weights, INPUTS.double())[0]
+    torch.testing.assert_close(found, module(INPUTS.double()), rtol=1e-13, atol=1e-13)
 
 
 def test_losses_of_a_cohort_are_those_of_each_replica() -> None:
