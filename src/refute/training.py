@@ -236,17 +236,23 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
     """Train some replicas, all of them at once in every step; those that an early stop leaves go on by themselves."""
     run, steps = job.run, job.run.losses.shape[1]
     weights = run.end
-    gradient = torch.zeros_like(weights.flat)
+    # plain momentum needs no gradient of its own: adding to the velocity spares a pass through memory
+    follows = job.algorithm if isinstance(job.algorithm, SGD) and job.algorithm.gathers else None
+    gradient = progress.optimizer["velocity"] if follows else torch.zeros_like(weights.flat)
     chain = job.network.bind(weights, gradient)
     decay = job.decay if job.decay.any() else None
     for step, (inputs, targets) in enumerate(_batches(job, progress.step, steps), progress.step):
         if step in run.snapshots:
             run.snapshots[step].copy_(weights)
         inputs, targets = _changed(job, progress, weights, inputs, targets)
-        run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk)
-        again = partial(_differentiate_again, weights, job, chain, inputs, targets, chunk)
         rate = job.rate * job.schedule(step, steps)
-        job.algorithm.step(weights, gradient, progress.optimizer, rate, decay, again)
+        if follows:
+            run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=float(follows.momentum))
+            follows.follow(weights, gradient, rate, decay)
+        else:
+            run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk)
+            again = partial(_differentiate_again, weights, job, chain, inputs, targets, chunk)
+            job.algorithm.step(weights, gradient, progress.optimizer, rate, decay, again)
         if job.stop is None:
             continue
         finished = job.stop.finished(progress.stop, step, run.losses[:, step], weights)
@@ -310,8 +316,10 @@ def _differentiate_again(
         weights.buffers[name].copy_(buffer)
 
 
-def _differentiate(job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int) -> Tensor:
-    """Fill the gradient that `chain` was bound to with that of the mean loss; give the mean loss, (replica,).
+def _differentiate(job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int, *, keep: float = 0) -> Tensor:
+    """Put the gradient of the mean loss where `chain` was bound to; give the mean loss, (replica,).
+
+    `keep`: the share of what is there that stays below the gradient.
 
     The batch goes through in chunks of about `chunk` examples: sums of gradients are those of the whole batch.
     """
@@ -324,7 +332,7 @@ def _differentiate(job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chu
         outputs = chain.forward(x)
         seen = job.run.readout.of(job.network, outputs, x)
         each, of_outputs = job.loss.value_and_gradient(seen, targets[:, part])
-        chain.backward(job.run.readout.gradient(of_outputs).div_(examples), add=piece > 0)
+        chain.backward(job.run.readout.gradient(of_outputs).div_(examples), keep=1 if piece else keep)
         total += each.sum(dim=1)
     return total / examples
 

@@ -41,7 +41,7 @@ def test_chains_compute_what_the_module_does(make: MakeModule, shape: tuple[int,
     found, expected = bound.forward(inputs.clone())[0].clone(), module(inputs[0])
     assert torch.allclose(found, expected, atol=1e-9)
     expected.square().sum().backward()
-    bound.backward(2 * found.unsqueeze(0), add=False)
+    bound.backward(2 * found.unsqueeze(0), keep=0)
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None
         assert torch.allclose(gradients[name][0], parameter.grad, atol=1e-9)

@@ -57,7 +57,7 @@ def test_the_backward_pass_is_that_of_automatic_differentiation(kind: str, skip:
     chain = network.bind(weights.clone(), gradient)
     outputs = chain.forward(inputs.clone())
     upward = torch.randn_like(outputs)
-    chain.backward(upward.clone(), add=False)
+    chain.backward(upward.clone(), keep=0)
     flat = weights.flat.clone().requires_grad_()
     made = network(Weights(weights.slots, flat, weights.clone().buffers), inputs, training=True)
     (expected,) = torch.autograd.grad((made * upward).sum(), flat)

@@ -306,7 +306,7 @@ def trained(
     for inputs, labels in steps:
         outputs = bound.forward(inputs).detach().requires_grad_()
         loss = nn.functional.cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="sum") / BATCH
-        bound.backward(torch.autograd.grad(loss, outputs)[0], add=False)
+        bound.backward(torch.autograd.grad(loss, outputs)[0], keep=0)
         for name, gradient in gradients.items():
             weights[name].sub_(RATE * gradient)
     with torch.no_grad():

@@ -58,7 +58,7 @@ def test_training_gradients_are_those_of_autograd(normalization: str) -> None:
     chain = network.bind(weights.clone(), gradient)
     wanted = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(1))
     chain.forward(inputs)
-    chain.backward(wanted.clone(), add=False)
+    chain.backward(wanted.clone(), keep=0)
     flat = weights.flat.clone().requires_grad_()
     outputs = network(architectures.Weights(weights.slots, flat, weights.clone().buffers), inputs, training=True)
     (expected,) = torch.autograd.grad(outputs, flat, wanted)

@@ -36,11 +36,13 @@ def test_products_are_those_of_the_definition(sizes: tuple[int, int, int]) -> No
         products.input_gradient(g, w).double(), torch.einsum("rbo,roi->rbi", g.double(), w.double()), **close
     )
     out = torch.full_like(w, torch.nan)
-    products.weight_gradient(g, x, out, add=False)
+    products.weight_gradient(g, x, out, keep=0)
     expected = torch.einsum("rbo,rbi->roi", g.double(), x.double())
     assert torch.allclose(out.double(), expected, **close)
-    products.weight_gradient(g, x, out, add=True)
+    products.weight_gradient(g, x, out, keep=1)
     assert torch.allclose(out.double(), 2 * expected, **close)
+    products.weight_gradient(g, x, out, keep=0.9)
+    assert torch.allclose(out.double(), 2.8 * expected, **close)
 
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE, (100, 196, 128), (128, 64, 64), (20, 64, 10)], ids=str)
@@ -49,14 +51,14 @@ def test_packing_changes_no_bit(sizes: tuple[int, int, int]) -> None:
     x, w, b, g = matrices(*sizes, replicas=8)
     together = products.linear(x, w, b), products.input_gradient(g, w)
     weights = torch.empty_like(w)
-    products.weight_gradient(g, x, weights, add=False)
+    products.weight_gradient(g, x, weights, keep=0)
     for size in (1, 3):
         for first in range(0, 8, size):
             part = slice(first, first + size)
             assert torch.equal(products.linear(x[part], w[part], b[part]), together[0][part])
             assert torch.equal(products.input_gradient(g[part], w[part]), together[1][part])
             alone = torch.empty_like(w[part])
-            products.weight_gradient(g[part], x[part], alone, add=False)
+            products.weight_gradient(g[part], x[part], alone, keep=0)
             assert torch.equal(alone, weights[part])
 
 

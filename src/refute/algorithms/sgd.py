@@ -37,6 +37,17 @@ class SGD:
     ) -> None:
         weights.flat.addcmul_(self._direction(weights, gradient, state, decay), rate, value=-1)
 
+    @property
+    def gathers(self) -> bool:
+        """Whether gradients may go straight into the velocity, v <- momentum v + g; `follow` is then the rest."""
+        return self._moves and not self.nesterov and not isinstance(self.momentum, Tensor)
+
+    def follow(self, weights: Weights, velocity: Tensor, rate: Tensor, decay: Tensor | None) -> None:
+        """Move the weights once the gradient is in the velocity."""
+        if decay is not None:
+            velocity.addcmul_(weights.flat, decay)
+        weights.flat.addcmul_(velocity, rate, value=-1)
+
     def take(self, replicas: slice) -> "SGD":
         return SGD(take(self.momentum, replicas), self.nesterov)
 

@@ -24,6 +24,8 @@ from refute.randomness import stream
 
 EVALUATION_BATCH = {"stacked": 1000, "looped": 256}
 """Examples per forward pass of an evaluation, by mode: many enough for full speed, few enough to stay in cache."""
+EVALUATION_BYTES = 2 * 2**20
+"""What all layers of the replicas of a pass may put out, about."""
 
 
 @dataclass(frozen=True)
@@ -195,14 +197,19 @@ class Network:
                 f"inputs of {self.name} must be (example, {', '.join(map(str, self.input_shape))}) or the same "
                 f"after a replica axis, {tuple(inputs.shape)} came"
             )
+        size = self._evaluated_together(weights, batch)
+        groups = [slice(first, first + size) for first in range(0, weights.replicas, size)]
+        passes = [self._one_pass(weights.take(g), inputs if shared else inputs[g], shared, batch) for g in groups]
+        return passes[0] if len(passes) == 1 else torch.cat(passes)
+
+    def _evaluated_together(self, weights: Weights, batch: int) -> int:
+        """Replicas to a pass, so that what they hand from layer to layer stays in cache."""
         if self.mode == "looped":
-            replicas = range(weights.replicas)
-            each = (
-                self._one_pass(weights.take(slice(r, r + 1)), inputs if shared else inputs[r : r + 1], shared, batch)
-                for r in replicas
-            )
-            return torch.cat(list(each))
-        return self._one_pass(weights, inputs, shared, batch)
+            return 1
+        if weights.flat.device.type != "cpu":
+            return weights.replicas
+        units = sum(slot.shape[0] for slot in self.slots if slot.kernel)
+        return max(1, EVALUATION_BYTES // (units * batch * weights.flat.element_size()))
 
     def _one_pass(self, weights: Weights, inputs: Tensor, shared: bool, batch: int) -> Tensor:
         if self.channels_last:

@@ -40,16 +40,24 @@ def input_gradient(gradient: Tensor, weight: Tensor, out: Tensor | None = None) 
     return _bmm(gradient, weight, out)
 
 
-def weight_gradient(gradient: Tensor, inputs: Tensor, out: Tensor, *, add: bool) -> None:
-    """gradient^T inputs into `out` (replica, output, input), or added to it: derivative with respect to the weight."""
+def weight_gradient(gradient: Tensor, inputs: Tensor, out: Tensor, *, keep: float) -> None:
+    """out <- keep out + gradient^T inputs, (replica, output, input): the derivative with respect to the weight."""
     if _by_replica(gradient, gradient.shape[1], gradient.shape[2], inputs.shape[2]):
         for target, g, x in zip(out, gradient, inputs, strict=True):
             found = _onednn(g.t(), x.t(), None)
-            target.add_(found) if add else target.copy_(found)
-    elif add:
-        out.baddbmm_(gradient.transpose(1, 2), inputs)
-    else:
+            put(target, found, keep=keep)
+    elif keep == 0:
         torch.bmm(gradient.transpose(1, 2), inputs, out=out)
+    else:
+        out.baddbmm_(gradient.transpose(1, 2), inputs, beta=keep)
+
+
+def put(target: Tensor, found: Tensor, *, keep: float) -> None:
+    """target <- keep target + found; what was there counts for nothing if keep is 0, even if it is not a number."""
+    if keep == 0:
+        target.copy_(found)
+    else:
+        torch.add(found, target, alpha=keep, out=target)
 
 
 def _by_replica(tensor: Tensor, rows: int, columns: int, inner: int) -> bool:

@@ -130,8 +130,8 @@ def _shared(
     given, fed = of_given.flatten(1, 2), of_fed.flatten(1, 2)
     of_weight_ih = torch.empty_like(weight_ih, memory_format=torch.contiguous_format)
     of_weight_hh = torch.empty(*weight_ih.shape[:2], previous.shape[-1], dtype=weight_ih.dtype, device=weight_ih.device)
-    products.weight_gradient(given, inputs.flatten(1, 2), of_weight_ih, add=False)
-    products.weight_gradient(fed, previous.flatten(1, 2), of_weight_hh, add=False)
+    products.weight_gradient(given, inputs.flatten(1, 2), of_weight_ih, keep=0)
+    products.weight_gradient(fed, previous.flatten(1, 2), of_weight_hh, keep=0)
     of_inputs = products.input_gradient(given, weight_ih).view(inputs.shape) if wanted else None
     return _Shared(of_inputs, of_weight_ih, of_weight_hh, given.sum(1))
 

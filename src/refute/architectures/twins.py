@@ -31,7 +31,7 @@ class _Product(torch.autograd.Function):
             return torch.bmm(gradient, weight), torch.bmm(gradient.transpose(1, 2), inputs), of_bias
         of_inputs = products.input_gradient(gradient, weight) if ctx.needs_input_grad[0] else None
         of_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-        products.weight_gradient(gradient, inputs, of_weight, add=False)
+        products.weight_gradient(gradient, inputs, of_weight, keep=0)
         return of_inputs, of_weight, of_bias
 
 

@@ -110,11 +110,11 @@ def check(layers: Sequence[Layer], input_shape: tuple[int, ...]) -> None:
             if turn == 0:
                 for name, buffer in theirs.buffers.items():
                     assert torch.allclose(ours.buffers[name], buffer, atol=1e-10), name
-            chain.backward(of_outputs.clone(), add=False)
+            chain.backward(of_outputs.clone(), keep=0)
             assert torch.allclose(outputs, expected, atol=1e-10)
             assert torch.allclose(gradient, expected_gradient, atol=1e-9)
         chain.forward(laid_out)
-        chain.backward(of_outputs.clone(), add=True)
+        chain.backward(of_outputs.clone(), keep=1)
     assert torch.allclose(gradient, 2 * expected_gradient, atol=1e-9)
 
 

@@ -19,7 +19,7 @@ def test_the_bound_step_is_the_layer(layer: Layer, spare: bool) -> None:
     step, given = layer.bind({}, {}, wanted=True, spare=spare), inputs.clone()
     torch.testing.assert_close(step.forward(given), expected.detach(), rtol=1e-14, atol=1e-14)
     assert torch.equal(given, inputs) != spare
-    torch.testing.assert_close(step.backward(gradient.clone(), add=False), of_inputs, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(step.backward(gradient.clone(), keep=0), of_inputs, rtol=1e-13, atol=1e-13)
 
 
 def test_selu_keeps_mean_and_variance() -> None:

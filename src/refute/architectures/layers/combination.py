@@ -58,13 +58,13 @@ class _ResidualStep:
             outputs.add_(skipped) if self.body.spare or self.scale != 1 else outputs + skipped
         )
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
-        of_sum = self.activation.backward(gradient, add=add)
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
+        of_sum = self.activation.backward(gradient, keep=keep)
         assert of_sum is not None, "wanted when it was bound"
         of_body = self.body.backward(
-            of_sum * self.scale, add=add
+            of_sum * self.scale, keep=keep
         )  # a copy: either branch may overwrite what it is given
-        of_shortcut = self.shortcut.backward(of_sum, add=add)
+        of_shortcut = self.shortcut.backward(of_sum, keep=keep)
         return None if of_body is None or of_shortcut is None else of_body.add_(of_shortcut)
 
 
@@ -90,11 +90,11 @@ class Chain:
             inputs = step.forward(inputs)
         return inputs
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         passed: Tensor | None = gradient
         for step in reversed(self.steps[self.first :]):
             assert passed is not None, "wanted by the step before"
-            passed = step.backward(passed, add=add)
+            passed = step.backward(passed, keep=keep)
         return passed
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from refute.architectures.layers.interface import Slot, Step, Tensors
+from refute.architectures.products import put
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class _ConvolutionStep:
         self.inputs = inputs
         return self.layer.apply(inputs, self.weights, True)
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         stride, margin = [self.layer.stride] * 2, [self.layer.margin] * 2
         passed = []
         for replica, (g, x, kernel) in enumerate(zip(gradient, self.inputs, self.kernels, strict=True)):
@@ -71,9 +72,9 @@ class _ConvolutionStep:
             of_input, of_kernel, of_bias = torch.ops.aten.convolution_backward(
                 g, x, kernel, [self.layer.outputs], stride, margin, [1, 1], False, [0, 0], 1, mask
             )
-            _put(self.kernel_gradients[replica], of_kernel, add=add)
+            put(self.kernel_gradients[replica], of_kernel, keep=keep)
             if self.bias_gradients is not None:
-                _put(self.bias_gradients[replica], of_bias, add=add)
+                put(self.bias_gradients[replica], of_bias, keep=keep)
             passed.append(of_input)
         return joined(passed) if self.wanted else None
 
@@ -81,7 +82,3 @@ class _ConvolutionStep:
 def joined(parts: list[Tensor]) -> Tensor:
     """One tensor (replica, ...) of each replica's own; of one replica a view."""
     return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
-
-
-def _put(target: Tensor, found: Tensor, *, add: bool) -> None:
-    target.add_(found) if add else target.copy_(found)

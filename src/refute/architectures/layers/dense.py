@@ -48,13 +48,10 @@ class _DenseStep:
         self.outputs = room(self.outputs, (*inputs.shape[:2], self.weight.shape[1]), inputs)
         return products.linear(inputs, self.weight, self.bias, self.outputs)
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
-        products.weight_gradient(gradient, self.inputs, self.weight_gradient, add=add)
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
+        products.weight_gradient(gradient, self.inputs, self.weight_gradient, keep=keep)
         if self.bias_gradient is not None:
-            if add:
-                self.bias_gradient.add_(gradient.sum(1))
-            else:
-                torch.sum(gradient, 1, out=self.bias_gradient)
+            products.put(self.bias_gradient, gradient.sum(1), keep=keep)
         if not self.wanted:
             return None
         self.passed = room(self.passed, tuple(self.inputs.shape), gradient)

@@ -70,7 +70,7 @@ class _ReluStep:
             self.outputs = torch.relu(inputs)
         return self.outputs
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor:  # noqa: ARG002
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         # comparisons and `where` are an order of magnitude slower than this one call
         torch.ops.aten.threshold_backward.grad_input(gradient, self.outputs, 0, grad_input=gradient)
         return gradient
@@ -87,7 +87,7 @@ class _TanhStep:
         self.outputs = inputs.tanh_() if self.in_place else torch.tanh(inputs)
         return self.outputs
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor:  # noqa: ARG002
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         torch.ops.aten.tanh_backward.grad_input(gradient, self.outputs, grad_input=gradient)
         return gradient
 
@@ -99,7 +99,7 @@ class _IdentityStep:
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor:  # noqa: ARG002
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         return gradient
 
 
@@ -129,7 +129,7 @@ class _FlattenStep:
         self.shape = inputs.shape
         return inputs.flatten(2)
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor:  # noqa: ARG002
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         return gradient.reshape(self.shape)
 
 
@@ -160,7 +160,7 @@ class _GlobalAveragePoolStep:
         self.inputs = inputs
         return inputs.mean(dim=(-2, -1))
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor:  # noqa: ARG002
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         if self.passed.shape != self.inputs.shape:
             self.passed = torch.empty_like(self.inputs)  # in the memory order of the inputs
         positions = self.inputs.shape[-2] * self.inputs.shape[-1]
@@ -202,7 +202,7 @@ class _MaxPoolStep:
         )
         return outputs.view(*inputs.shape[:2], *outputs.shape[1:])
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor:  # noqa: ARG002
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         passed: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
             gradient.flatten(0, 1),
             self.inputs.flatten(0, 1),

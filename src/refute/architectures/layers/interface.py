@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from refute.architectures.products import put
+
 Shape = tuple[int, ...]
 Tensors = Mapping[str, Tensor]
 
@@ -44,10 +46,11 @@ class Step(Protocol):
         """Outputs of the replicas; valid until the next call."""
         ...
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
-        """Put (or add) the gradients of the layer's weights in place; give that of its inputs if it is wanted.
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
+        """Put the gradients of the layer's weights in place; give that of its inputs if it is wanted.
 
-        `gradient` is that of the outputs of the last `forward`, and may be overwritten.
+        `gradient` is that of the outputs of the last `forward`, and may be overwritten. `keep`: a gradient g turns what
+        is in its place, h, into keep h + g: 0 overwrites it, 1 adds to it, a momentum makes a velocity of it.
         """
         ...
 
@@ -98,17 +101,11 @@ class Differentiated:
             self.outputs = self.layer.apply(self.inputs, self.weights, True)
         return self.outputs.detach()
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         sources = [*self.leaves, self.inputs] if self.wanted else self.leaves
         found = torch.autograd.grad(self.outputs, sources, gradient, allow_unused=True)
         for target, of_weight in zip(self.targets, found, strict=False):
-            if of_weight is None:
-                if not add:
-                    target.zero_()
-            elif add:
-                target.add_(of_weight)
-            else:
-                target.copy_(of_weight)
+            put(target, torch.zeros_like(target) if of_weight is None else of_weight, keep=keep)
         return found[-1] if self.wanted else None
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from refute.architectures.layers.interface import Slot, Step, Tensors
+from refute.architectures.products import put
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.1
@@ -67,7 +68,7 @@ class _BatchNormStep:
         )
         return _parted(outputs, len(inputs))
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor | None:
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         of_input, of_gamma, of_beta = torch.ops.aten.native_batch_norm_backward(
             _merged(gradient),
             self.inputs,
@@ -82,8 +83,7 @@ class _BatchNormStep:
         )
         if self.affine:
             for target, found in ((self.gamma_gradient, of_gamma), (self.beta_gradient, of_beta)):
-                each = found.view(target.shape)
-                target.add_(each) if add else target.copy_(each)
+                put(target, found.view(target.shape), keep=keep)
         return _parted(of_input, len(gradient)) if self.wanted else None
 
 

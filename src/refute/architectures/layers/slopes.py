@@ -52,7 +52,7 @@ class _LeakyReluStep:
         self.outputs = torch.nn.functional.leaky_relu(inputs, self.slope, inplace=self.in_place)
         return self.outputs
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor:  # noqa: ARG002
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         torch.ops.aten.leaky_relu_backward.grad_input(gradient, self.outputs, self.slope, True, grad_input=gradient)
         return gradient
 
@@ -87,7 +87,7 @@ class _SeluStep:
         self.outputs = torch.selu_(inputs) if self.in_place else torch.selu(inputs)
         return self.outputs
 
-    def backward(self, gradient: Tensor, *, add: bool) -> Tensor:  # noqa: ARG002
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         backward: Any = torch.ops.aten.elu_backward.grad_input
         backward(gradient, SELU_ALPHA, SELU_SCALE, 1.0, True, self.outputs, grad_input=gradient)
         return gradient
