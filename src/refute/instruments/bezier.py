@@ -128,7 +128,7 @@ def train_curve(
         point.flat.copy_(_point(first, second, control, drawn))
         inputs_now, labels_now = _batch(x, y, batch, generators)
         value = chosen.value_and_gradient(chain.forward(inputs_now), labels_now)
-        chain.backward(value.gradient / inputs_now.shape[1], add=False)
+        chain.backward(value.gradient / inputs_now.shape[1], keep=0)
         found[:, step] = value.each.double().mean(dim=1)
         if mask is not None:
             gradient.mul_(mask)
