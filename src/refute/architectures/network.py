@@ -208,7 +208,7 @@ class Network:
             return 1
         if weights.flat.device.type != "cpu":
             return weights.replicas
-        units = sum(slot.shape[0] for slot in self.slots if slot.kernel)
+        units = max(1, sum(slot.shape[0] for slot in self.slots if slot.kernel))
         return max(1, EVALUATION_BYTES // (units * batch * weights.flat.element_size()))
 
     def _one_pass(self, weights: Weights, inputs: Tensor, shared: bool, batch: int) -> Tensor:
