@@ -99,7 +99,12 @@ class Nodes:
         self.second = self.join()
 
     def join(self) -> Any:
-        return self.cluster.add_node(num_cpus=1, env_vars={"REFUTE_DATA": str(self.folder)})
+        """Ray gives a node half a minute to start, which a busy machine may not keep, and raises a plain Exception."""
+        own = {"num_cpus": 1, "env_vars": {"REFUTE_DATA": str(self.folder)}}
+        for _ in range(2):
+            with contextlib.suppress(Exception):
+                return self.cluster.add_node(**own)
+        return self.cluster.add_node(**own)
 
 
 def run(phenomenon: Phenomenon, lab: Path, executor: str) -> Outcome:
