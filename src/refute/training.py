@@ -239,18 +239,18 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
     # plain momentum needs no gradient of its own: adding to the velocity spares a pass through memory
     follows = job.algorithm if isinstance(job.algorithm, SGD) and job.algorithm.gathers else None
     gradient = progress.optimizer["velocity"] if follows else torch.zeros_like(weights.flat)
+    keep = float(follows.momentum) if follows else 0.0
     chain = job.network.bind(weights, gradient)
     decay = job.decay if job.decay.any() else None
     for step, (inputs, targets) in enumerate(_batches(job, progress.step, steps), progress.step):
         if step in run.snapshots:
             run.snapshots[step].copy_(weights)
         inputs, targets = _changed(job, progress, weights, inputs, targets)
+        run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=keep)
         rate = job.rate * job.schedule(step, steps)
         if follows:
-            run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=float(follows.momentum))
             follows.follow(weights, gradient, rate, decay)
         else:
-            run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk)
             again = partial(_differentiate_again, weights, job, chain, inputs, targets, chunk)
             job.algorithm.step(weights, gradient, progress.optimizer, rate, decay, again)
         if job.stop is None:
