@@ -186,12 +186,14 @@ def test_lazy_readout_starts_at_zero_and_learns() -> None:
     assert (accuracy(network, trained.end, data.test_inputs, data.test_labels, readout=readout) > 0.6).all()
 
 
-def test_early_stop_ends_a_replica_and_leaves_the_others_as_they_were() -> None:
+@pytest.mark.parametrize("algorithm", [SGD(), SGD(momentum=0.5)], ids=["plain", "momentum"])
+def test_early_stop_ends_a_replica_and_leaves_the_others_as_they_were(algorithm: SGD) -> None:
     data = digits(SEEDS)
     network = small("mlp", data, depth=1, width=32)
     thresholds = torch.tensor([0.0, 1.8, 0.0, 1.5])
-    stopped = run(network, data, SEEDS, steps=60, learning_rate=0.1, snapshots=(3, 50, 60), stop=LossBelow(thresholds))
-    whole = run(network, data, SEEDS, steps=60, learning_rate=0.1, snapshots=(3,))
+    options: dict[str, object] = {"algorithm": algorithm, "learning_rate": 0.1}
+    stopped = run(network, data, SEEDS, steps=60, snapshots=(3, 50, 60), stop=LossBelow(thresholds), **options)
+    whole = run(network, data, SEEDS, steps=60, snapshots=(3,), **options)
     assert torch.equal(stopped.end.flat[[0, 2]], whole.end.flat[[0, 2]])
     assert torch.equal(stopped.snapshots[3].flat[[0, 2]], whole.snapshots[3].flat[[0, 2]])
     assert stopped.taken[[0, 2]].tolist() == [60, 60]
@@ -201,7 +203,7 @@ def test_early_stop_ends_a_replica_and_leaves_the_others_as_they_were() -> None:
         below = whole.losses[replica] < thresholds[replica]
         assert taken == int(below.int().argmax()) + 1 < 50
         assert torch.isnan(stopped.losses[replica, taken:]).all()
-        shorter = run(network, data, SEEDS, steps=taken, learning_rate=0.1)
+        shorter = run(network, data, SEEDS, steps=taken, **options)
         assert torch.equal(stopped.end.flat[replica], shorter.end.flat[replica])
         assert torch.equal(stopped.snapshots[50].flat[replica], stopped.end.flat[replica])
         assert torch.equal(stopped.snapshots[60].flat[replica], stopped.end.flat[replica])
@@ -303,13 +305,16 @@ def test_sharpness_aware_steps_are_those_of_a_plain_module() -> None:
 
 
 @pytest.mark.parametrize("name", ["mlp", "vgg"])
-def test_a_batch_in_chunks_gives_the_gradient_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("algorithm", [SGD(), SGD(momentum=0.9)], ids=["plain", "momentum"])
+def test_a_batch_in_chunks_gives_the_gradient_of_the_whole(
+    name: str, algorithm: SGD, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = digits(SEEDS, flatten=name == "mlp")
     network = small(name, data)
-    whole = run(network, data, SEEDS, batch=None, steps=5)
+    whole = run(network, data, SEEDS, algorithm=algorithm, batch=None, steps=5)
     monkeypatch.setattr(training, "PASS_BYTES", 1)
     monkeypatch.setattr(training, "SMALLEST_CHUNK", 7)
-    chunked = run(network, data, SEEDS, batch=None, steps=5)
+    chunked = run(network, data, SEEDS, algorithm=algorithm, batch=None, steps=5)
     assert torch.allclose(whole.losses, chunked.losses, atol=1e-5)
     assert torch.allclose(whole.end.flat, chunked.end.flat, atol=1e-5)
     assert not torch.equal(whole.end.flat, chunked.end.flat)
