@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "attacks": {"errors"},
     "statistics": {"errors"},
     "datasets": {"core", "errors", "randomness"},
-    "architectures": {"core", "errors", "randomness"},
+    "architectures": {"core", "errors", "randomness", "forkserver"},
     "algorithms": {"core", "errors", "randomness", "architectures"},
     "stopping": {"errors", "architectures"},
     "instruments": {"core", "errors", "randomness", "architectures", "datasets", "losses", "attacks"},

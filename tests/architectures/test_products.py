@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refute.architectures import products
+from refute.architectures import openblas, products
 
 SMALL, LARGE = (7, 5, 3), (130, 128, 126)
 
@@ -17,14 +17,9 @@ def matrices(examples: int, inputs: int, outputs: int, replicas: int = 3) -> tup
     return x, w, b, g
 
 
-def test_the_sizes_lie_on_both_sides_of_the_line() -> None:
-    small, large = (a * b * c for a, b, c in (SMALL, LARGE))
-    assert small < products.LARGE <= large
-
-
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["small", "large"])
 @torch.no_grad()
-def test_products_are_those_of_the_definition(sizes: tuple[int, int, int]) -> None:
+def test_products_are_those_of_the_definition(way: str, sizes: tuple[int, int, int]) -> None:
     x, w, b, g = matrices(*sizes)
     close = {"rtol": 1e-4, "atol": 1e-3}
     exact = torch.einsum("rbi,roi->rbo", x.double(), w.double())
@@ -47,7 +42,7 @@ def test_products_are_those_of_the_definition(sizes: tuple[int, int, int]) -> No
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE, (100, 196, 128), (128, 64, 64), (20, 64, 10)], ids=str)
 @torch.no_grad()
-def test_packing_changes_no_bit(sizes: tuple[int, int, int]) -> None:
+def test_packing_changes_no_bit(way: str, sizes: tuple[int, int, int]) -> None:
     x, w, b, g = matrices(*sizes, replicas=8)
     together = products.linear(x, w, b), products.input_gradient(g, w)
     weights = torch.empty_like(w)
@@ -60,6 +55,73 @@ def test_packing_changes_no_bit(sizes: tuple[int, int, int]) -> None:
             alone = torch.empty_like(w[part])
             products.weight_gradient(g[part], x[part], alone, keep=0)
             assert torch.equal(alone, weights[part])
+
+
+@pytest.fixture(params=["openblas", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both libraries; the first is only there on some processors."""
+    if request.param == "torch":
+        monkeypatch.setattr(openblas, "fits", lambda *_: False)
+    return str(request.param)
+
+
+def views() -> list[tuple[str, torch.Tensor]]:
+    """Matrices (4, 6, 5) in all the orders of memory that come up."""
+    own = torch.randn(4, 6, 5)
+    return [
+        ("contiguous", own),
+        ("turned", torch.randn(4, 5, 6).transpose(1, 2)),
+        ("rows apart", torch.randn(4, 6, 9)[:, :, :5]),
+        ("turned, rows apart", torch.randn(4, 5, 9)[:, :, :6].transpose(1, 2)),
+        ("in a buffer", torch.randn(4, 77)[:, 7:37].view(4, 6, 5)),
+        ("shared", torch.randn(6, 5).expand(4, 6, 5)),
+        ("neither side by side", torch.randn(4, 12, 10)[:, ::2, ::2]),
+        ("replicas inside", torch.randn(6, 4, 5).transpose(0, 1)),
+    ]
+
+
+@pytest.mark.parametrize("left", views(), ids=lambda named: named[0])
+@pytest.mark.parametrize("right", views(), ids=lambda named: named[0])
+def test_any_order_of_memory(way: str, left: tuple[str, torch.Tensor], right: tuple[str, torch.Tensor]) -> None:
+    a, b = left[1], right[1].transpose(1, 2)
+    for out in (torch.full((4, 6, 6), torch.nan), torch.full((4, 50), torch.nan)[:, 3:39].view(4, 6, 6)):
+        products.multiply(a, b, out, keep=0)
+        assert torch.allclose(out, torch.bmm(a, b), atol=1e-5)
+    aside = torch.zeros(6, 4, 6).transpose(0, 1)
+    products.multiply(a, b, aside, keep=0.5)
+    assert torch.allclose(aside, torch.bmm(a, b), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1), (1, 4, 3), (5, 1, 3), (2, 3, 1), (0, 3, 2), (3, 0, 2), (3, 2, 0)], ids=str
+)
+def test_matrices_of_one_line_or_none(way: str, sizes: tuple[int, int, int]) -> None:
+    rows, inner, columns = sizes
+    a, b, out = torch.randn(3, rows, inner), torch.randn(3, inner, columns), torch.ones(3, rows, columns)
+    products.multiply(a, b, out, keep=1)
+    assert torch.allclose(out, 1 + torch.bmm(a, b), atol=1e-5)
+    turned = torch.empty(3, rows, columns)
+    products.multiply(a.transpose(1, 2).contiguous().transpose(1, 2), b, turned, keep=0)
+    assert torch.allclose(turned, torch.bmm(a, b), atol=1e-5)
+
+
+def test_threads_follow_torch(way: str) -> None:
+    x, w, b, _ = matrices(*LARGE)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            found.append(products.linear(x, w, b))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.allclose(each, found[0], atol=1e-4) for each in found)
+
+
+def test_derivatives_of_any_order() -> None:
+    x, w, b = (torch.randn(2, *shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 4), (5, 4), (5,)))
+    assert torch.autograd.gradcheck(products.linear, (x, w, b))
+    assert torch.autograd.gradgradcheck(products.linear, (x, w, b))
 
 
 def test_what_autograd_must_see_stays_visible() -> None:

@@ -1,21 +1,19 @@
-"""Matrix products of a cohort: every replica's own matrices, in one call or replica by replica, whichever is faster.
+"""Matrix products of a cohort: every replica's own matrices, in one call.
 
-Small products of all replicas are one batched call. Large ones go replica by replica through oneDNN, which on some
-processors is twice as fast as the library behind `torch.bmm` (see benchmarks/NOTES.md). Which way a product goes
+float32 goes to OpenBLAS where that is faster (see `openblas`), everything else to torch. Which way a product goes
 depends on the sizes of one replica's matrices alone, so packing replicas differently changes no bit of a result.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-LARGE = 2_000_000
-"""Multiplications of one replica's product from which oneDNN pays for its call (measured on matrices of 64 to 784)."""
-
-_ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+from refute.architectures import openblas
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-    """inputs weight^T + bias, (replica, example, output).
+    """inputs weight^T + bias, (replica, example, output). Can be differentiated, any number of times.
 
     Args:
         inputs: (replica, example, input).
@@ -23,33 +21,67 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tens
         bias: (replica, output) or None.
         out: memory for the result, which may be used; the result is what is returned.
     """
-    if _by_replica(inputs, inputs.shape[1], weight.shape[1], inputs.shape[2]):
-        biases = [None] * len(weight) if bias is None else list(bias)
-        return _joined([_onednn(x, w, b) for x, w, b in zip(inputs, weight, biases, strict=True)], out)
-    if bias is None:
-        return _bmm(inputs, weight.transpose(1, 2), out)
-    if out is None:
-        return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2))
-    return torch.baddbmm(bias.unsqueeze(1), inputs, weight.transpose(1, 2), out=out)
+    if torch.is_grad_enabled():
+        found = product(inputs, weight.transpose(1, 2))
+        return found if bias is None else found + bias.unsqueeze(1)
+    out = inputs.new_empty(len(inputs), inputs.shape[1], weight.shape[1]) if out is None else out
+    if bias is not None:
+        out.copy_(bias.unsqueeze(1).expand_as(out))
+    multiply(inputs, weight.transpose(1, 2), out, keep=0 if bias is None else 1)
+    return out
 
 
 def input_gradient(gradient: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
     """gradient weight, (replica, example, input): derivative of a loss with respect to the inputs of `linear`."""
-    if _by_replica(gradient, gradient.shape[1], weight.shape[1], weight.shape[2]):
-        return _joined([_onednn(g, w.t(), None) for g, w in zip(gradient, weight, strict=True)], out)
-    return _bmm(gradient, weight, out)
+    out = gradient.new_empty(*gradient.shape[:2], weight.shape[2]) if out is None else out
+    multiply(gradient, weight, out, keep=0)
+    return out
 
 
 def weight_gradient(gradient: Tensor, inputs: Tensor, out: Tensor, *, keep: float) -> None:
     """out <- keep out + gradient^T inputs, (replica, output, input): the derivative with respect to the weight."""
-    if _by_replica(gradient, gradient.shape[1], gradient.shape[2], inputs.shape[2]):
-        for target, g, x in zip(out, gradient, inputs, strict=True):
-            found = _onednn(g.t(), x.t(), None)
-            put(target, found, keep=keep)
+    multiply(gradient.transpose(1, 2), inputs, out, keep=keep)
+
+
+def multiply(left: Tensor, right: Tensor, out: Tensor, *, keep: float) -> None:
+    """out <- keep out + left right for every replica, outside of what autograd sees.
+
+    Args:
+        left: (replica, row, inner).
+        right: (replica, inner, column).
+        out: (replica, row, column); what was in it counts for nothing if keep is 0, even if it is not a number.
+        keep: see above.
+    """
+    if openblas.fits(left, right, out) and out.stride(2) == 1:
+        openblas.multiply(left, right, out, keep=keep)
     elif keep == 0:
-        torch.bmm(gradient.transpose(1, 2), inputs, out=out)
+        torch.bmm(left, right, out=out)
     else:
-        out.baddbmm_(gradient.transpose(1, 2), inputs, beta=keep)
+        torch.baddbmm(out, left, right, beta=keep, out=out)
+
+
+class _Product(torch.autograd.Function):
+    """left right, whose derivatives are such products again."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
+        ctx.save_for_backward(left, right)
+        out = left.new_empty(*left.shape[:2], right.shape[2])
+        multiply(left, right, out, keep=0)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        left, right = ctx.saved_tensors
+        of_left = product(gradient, right.transpose(1, 2)) if ctx.needs_input_grad[0] else None
+        of_right = product(left.transpose(1, 2), gradient) if ctx.needs_input_grad[1] else None
+        return of_left, of_right
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """left right, (replica, row, column), which can be differentiated any number of times."""
+    found: Tensor = _Product.apply(left, right)  # type: ignore[no-untyped-call, unused-ignore]
+    return found
 
 
 def put(target: Tensor, found: Tensor, *, keep: float) -> None:
@@ -58,28 +90,3 @@ def put(target: Tensor, found: Tensor, *, keep: float) -> None:
         target.copy_(found)
     else:
         torch.add(found, target, alpha=keep, out=target)
-
-
-def _by_replica(tensor: Tensor, rows: int, columns: int, inner: int) -> bool:
-    return (
-        _ONEDNN
-        and rows * columns * inner >= LARGE
-        and tensor.dtype == torch.float32
-        and tensor.device.type == "cpu"
-        and not torch.is_grad_enabled()
-    )
-
-
-def _onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
-    return found
-
-
-def _joined(parts: list[Tensor], out: Tensor | None) -> Tensor:
-    if len(parts) == 1:
-        return parts[0].unsqueeze(0)
-    return torch.stack(parts) if out is None else torch.stack(parts, out=out)
-
-
-def _bmm(left: Tensor, right: Tensor, out: Tensor | None) -> Tensor:
-    return torch.bmm(left, right) if out is None else torch.bmm(left, right, out=out)

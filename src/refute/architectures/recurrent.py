@@ -184,7 +184,7 @@ class _LSTM(torch.autograd.Function):
         before, kept = hidden, cell
         for step in _times(inputs, backwards):
             gate, now, tanh = gates[step], cells[step], squashed[step]
-            torch.baddbmm(given[:, :, step], before, back, out=gate)
+            products.multiply(before, back, gate.copy_(given[:, :, step]), keep=1)
             gate[..., : 3 * width].sigmoid_()
             enter, forget, leave, new = torch.split(gate, width, dim=-1)
             new.tanh_()
@@ -231,7 +231,7 @@ class _LSTM(torch.autograd.Function):
             )
             torch.ops.aten.tanh_backward.grad_input(of_new, new, grad_input=of_new)
             of_gates[:, :, step] = of_gate
-            torch.bmm(of_gate, back, out=passed)
+            products.multiply(of_gate, back, passed, keep=0)
         found = _shared(
             of_gates, of_gates, inputs, _swapped(weight_ih, width), _before(outputs, hidden, ctx.backwards),
             wanted=ctx.needs_input_grad[2],
@@ -346,9 +346,9 @@ class _GRU(torch.autograd.Function):
         for step in _times(inputs, backwards):
             gate, new = gates[step], news[step]
             if bias is None:
-                torch.bmm(before, back, out=gate)
+                products.multiply(before, back, gate, keep=0)
             else:
-                torch.baddbmm(bias, before, back, out=gate)
+                products.multiply(before, back, gate.copy_(bias), keep=1)
             gate[..., : 2 * width].add_(given[:, :, step, : 2 * width]).sigmoid_()
             reset, update, scaled = torch.split(gate, width, dim=-1)
             torch.addcmul(given[:, :, step, 2 * width :], reset, scaled, out=new)
@@ -389,7 +389,7 @@ class _GRU(torch.autograd.Function):
             of_given[:, :, step] = of_gate
             of_new.mul_(reset)
             of_fed[:, :, step] = of_gate
-            torch.baddbmm(held, of_gate, weight_hh, out=passed)
+            products.multiply(of_gate, weight_hh, passed.copy_(held), keep=1)
         found = _shared(of_given, of_fed, inputs, weight_ih, previous, wanted=ctx.needs_input_grad[2])
         of_biases = (None, None) if bias_ih is None else (found.bias, of_fed.sum((1, 2)))
         return None, None, found.inputs, found.weight_ih, found.weight_hh, *of_biases, passed, None
@@ -412,7 +412,7 @@ class _RNN(torch.autograd.Function):
         outputs = _products(inputs, weight_ih, None if bias_ih is None or bias_hh is None else bias_ih + bias_hh)
         back, before, held = weight_hh.transpose(1, 2), hidden, torch.empty_like(hidden)
         for step in _times(inputs, backwards):
-            torch.bmm(before, back, out=held)
+            products.multiply(before, back, held, keep=0)
             before = outputs[:, :, step].add_(held)
             before.relu_() if kind == "rnn-relu" else before.tanh_()
         ctx.kind, ctx.backwards = kind, backwards
@@ -433,7 +433,7 @@ class _RNN(torch.autograd.Function):
             else:
                 torch.ops.aten.tanh_backward.grad_input(passed, outputs[:, :, step], grad_input=held)
             of_gates[:, :, step] = held
-            torch.bmm(held, weight_hh, out=passed)
+            products.multiply(held, weight_hh, passed, keep=0)
         previous = _before(outputs, hidden, ctx.backwards)
         found = _shared(of_gates, of_gates, inputs, weight_ih, previous, wanted=ctx.needs_input_grad[2])
         of_bias = None if bias_ih is None else found.bias

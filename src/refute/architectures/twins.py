@@ -14,32 +14,10 @@ LARGE = 2**14
 """Numbers in one replica's activations from which one call per replica costs less than one more pass over memory."""
 
 
-class _Product(torch.autograd.Function):
-    """inputs weight^T + bias by `products`, forwards and backwards."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        ctx.biased = bias is not None
-        return products.linear(inputs, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, weight = ctx.saved_tensors
-        of_bias = gradient.sum(1) if ctx.biased else None
-        if torch.is_grad_enabled():  # to be differentiated again
-            return torch.bmm(gradient, weight), torch.bmm(gradient.transpose(1, 2), inputs), of_bias
-        of_inputs = products.input_gradient(gradient, weight) if ctx.needs_input_grad[0] else None
-        of_weight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-        products.weight_gradient(gradient, inputs, of_weight, keep=0)
-        return of_inputs, of_weight, of_bias
-
-
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(replica, ..., input) -> (replica, ..., output), with every replica's own `weight` (replica, output, input)."""
     rows = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-    found: Tensor = _Product.apply(rows, weight, bias)  # type: ignore[no-untyped-call, unused-ignore]
-    return found.view(*inputs.shape[:-1], weight.shape[1])
+    return products.linear(rows, weight, bias).view(*inputs.shape[:-1], weight.shape[1])
 
 
 class Linear(Twin, nn.Linear):

@@ -1,0 +1,113 @@
+"""Batches of float32 matrix products by OpenBLAS, on processors where torch's own library is slow.
+
+torch multiplies on x86 by MKL, which leaves half of an AMD processor's vector units idle; OpenBLAS with its kernels for
+AVX-512 multiplies small matrices there about twice as fast (benchmarks/NOTES.md). It comes as the package
+scipy-openblas32 and is loaded from its own file, so numpy's and scipy's copies are not touched.
+"""
+
+import ctypes
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refute.forkserver import environment
+
+try:
+    import scipy_openblas32
+except ImportError:  # not installed where the processor is none of AMD's
+    scipy_openblas32 = None
+
+ROWS_FIRST, AS_IT_IS, TURNED = 101, 111, 112
+"""CBLAS's numbers for row-major order, a matrix and its transpose."""
+KERNELS = "SkylakeX"
+"""OpenBLAS's name of its kernels for AVX-512; of itself it takes those for AVX2 on AMD's processors."""
+LARGEST = 2**31 - 1
+"""Strides are 32 bit numbers."""
+
+
+@dataclass
+class _Library:
+    """OpenBLAS, and how many threads it has."""
+
+    handle: ctypes.CDLL
+    threads: int = 1
+
+
+def fits(*tensors: Tensor) -> bool:
+    """Whether these (replica, row, column) can go to OpenBLAS, and it pays here: float32 on an AMD processor."""
+    first = tensors[0]
+    if first.dtype != torch.float32 or first.device.type != "cpu" or _library() is None:
+        return False
+    return all(tensor.numel() > 0 and tensor.stride(0) <= LARGEST for tensor in tensors)
+
+
+def multiply(left: Tensor, right: Tensor, out: Tensor, *, keep: float) -> None:
+    """out <- keep out + left right, for every replica; what was in `out` counts for nothing if keep is 0.
+
+    Args:
+        left: (replica, row, inner), in any order of memory.
+        right: (replica, inner, column), in any order of memory.
+        out: (replica, row, column), with the numbers of a row side by side.
+        keep: see above.
+    """
+    library, threads = _library(), torch.get_num_threads()
+    assert library is not None, "asked before by `fits`"
+    if library.threads != threads:
+        library.handle.scipy_openblas_set_num_threads(threads)
+        library.threads = threads
+    left, left_way, left_row = _laid_out(left)
+    right, right_way, right_row = _laid_out(right)
+    replicas, rows, columns = out.shape
+    library.handle.scipy_cblas_sgemm_batch_strided(
+        ROWS_FIRST, left_way, right_way, rows, columns, left.shape[2], 1.0,
+        left.data_ptr(), left_row, left.stride(0),
+        right.data_ptr(), right_row, right.stride(0), keep,
+        out.data_ptr(), max(out.stride(1), columns), out.stride(0), replicas,
+    )  # fmt: skip
+
+
+def _laid_out(matrices: Tensor) -> tuple[Tensor, int, int]:
+    """The matrices, whether they lie in memory as they are or turned, and the numbers from one line to the next."""
+    _, rows, columns = matrices.shape
+    if matrices.stride(2) == 1 and matrices.stride(1) >= columns:
+        return matrices, AS_IT_IS, matrices.stride(1)
+    if matrices.stride(1) == 1 and matrices.stride(2) >= rows:
+        return matrices, TURNED, matrices.stride(2)
+    return matrices.contiguous(), AS_IT_IS, columns
+
+
+@cache
+def _library() -> _Library | None:
+    """OpenBLAS, loaded once per process, or None where it is not worth it or not there."""
+    if scipy_openblas32 is None or not amd():
+        return None
+    vectors = torch.backends.cpu.get_cpu_capability() == "AVX512" and "OPENBLAS_CORETYPE" not in os.environ
+    with environment({"OPENBLAS_NUM_THREADS": "1"} | ({"OPENBLAS_CORETYPE": KERNELS} if vectors else {})):
+        try:
+            handle = ctypes.CDLL(str(_file(Path(scipy_openblas32.get_lib_dir()))))
+            product = handle.scipy_cblas_sgemm_batch_strided
+        except (OSError, AttributeError, StopIteration):
+            return None
+    whole, real = ctypes.c_int, ctypes.c_float
+    matrix: list[type[ctypes._SimpleCData[Any]]] = [ctypes.c_void_p, whole, whole]
+    product.argtypes = [*[whole] * 6, real, *matrix, *matrix, real, *matrix, whole]
+    product.restype = None
+    return _Library(handle)
+
+
+def _file(folder: Path) -> Path:
+    return next(path for path in sorted(folder.iterdir()) if path.suffix in (".so", ".dll", ".dylib"))
+
+
+@cache
+def amd() -> bool:
+    """Whether the processor is one of AMD's."""
+    information = Path("/proc/cpuinfo")
+    name = information.read_text(errors="replace") if information.exists() else platform.processor()
+    return "AuthenticAMD" in name
