@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from refute import datasets
-from refute.architectures import Network, Weights, noise
+from refute.architectures import Network, Weights, folded, noise
 from refute.architectures.folded import Folded
 from refute.architectures.looped import Looped, MakeModule
 from refute.architectures.modules import as_layer, draw
@@ -62,6 +62,19 @@ class Positioned(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([self.first.expand(len(x), -1, -1), x], dim=1)
         found: Tensor = self.body(x + self.positions)[:, 0]
+        return found
+
+
+class Placed(nn.Module):
+    """Adds learned positions of shape (time, width)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(3, 6))
+        self.body = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.body(torch.tanh(x + self.positions)).mean(1)
         return found
 
 
@@ -150,6 +163,19 @@ def test_a_module_met_twice_is_folded_once() -> None:
     layer = as_layer(make, (4,))
     assert isinstance(layer, Folded)
     assert [slot.name for slot in layer.slots()] == ["0.0.weight", "0.0.bias"]
+
+
+def test_small_matrices_are_repeated_for_every_example() -> None:
+    layer, looped = (as_layer(Placed, (3, 6), fold=fold) for fold in (True, False))
+    assert isinstance(layer, Folded)
+    assert not layer.loops
+    weights, inputs = weights_of(Placed, layer, (1, 2)), torch.randn(2, 5, 3, 6)
+    assert torch.allclose(layer.apply(inputs, weights, True), looped.apply(inputs, weights, True), atol=1e-6)
+
+
+def test_large_matrices_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folded, "SPREAD", 17)
+    assert as_layer(Placed, (3, 6)).why == "the module itself (Placed) owns weights"
 
 
 def test_convolutions_want_one_replica_at_a_time() -> None:

@@ -24,6 +24,8 @@ from refute.architectures.layers.interface import Differentiated, Slot, Step, Te
 from refute.architectures.looped import Looped, channels_together, outputs_of, places_of, streams_of
 from refute.architectures.twins import CONVOLUTIONS, Dropout, twin_of
 
+SPREAD = 2**14
+"""Numbers of a matrix (learned positions, for example) up to which it is repeated for every example."""
 KNOWN_SHARE = 0.5
 """Share of the weights that must be in layers of known kind for a module to be folded."""
 
@@ -54,6 +56,7 @@ class Folded:
     mixes: bool = True
     momenta: Mapping[str, float] = field(default_factory=dict)
     channels_last: bool = False
+    groups = False
     why = ""
 
     def slots(self) -> tuple[Slot, ...]:
@@ -85,9 +88,9 @@ class Folded:
         return fold.part(outputs)
 
     def _spread(self, tensor: Tensor) -> Tensor:
-        """(replica * batch, ...) of (replica, 1, ...), of a scalar or of a vector for each replica."""
-        if tensor.ndim <= 2:
-            ones = [1] * (self.axes - tensor.ndim + 1)
+        """(replica * batch, ...) of (replica, 1, ...), of a scalar, a vector or a matrix for each replica."""
+        if tensor.ndim <= 2 or tensor.shape[1] > 1:
+            ones = [1] * max(1, self.axes - tensor.ndim + 1)
             tensor = tensor.view(len(tensor), *ones, *tensor.shape[1:])
         return tensor.expand(-1, self.fold.batch, *tensor.shape[2:]).flatten(0, 1)
 
@@ -95,16 +98,18 @@ class Folded:
         return Differentiated(self, weights, gradients, wanted=wanted)
 
 
-def folded(template: nn.Module, looped: Looped, orders: Mapping[str, Order], *, axes: int | None) -> Folded:
+def folded(
+    template: nn.Module, looped: Looped, orders: Mapping[str, Order], *, axes: int | None, matrices: bool = False
+) -> Folded:
     """The module with twins in place of its layers; `template` is changed.
 
-    `axes` is that of `Folded`; None spreads no tensor over examples.
+    `axes` is that of `Folded`; None spreads no tensor over examples. `matrices`: small matrices are spread, too.
 
     Raises:
         NotFoldable: too little of it is of known kind.
     """
     names = {(id(dictionary), key): name for (dictionary, key), name in places_of(template)}
-    plan = _Plan(names, axes)
+    plan = _Plan(names, axes, SPREAD if matrices else 0)
     plan.visit(template, "")
     total = sum(math.prod(slot.shape) for slot in looped.slots() if not slot.buffer)
     unknown = {name for module in plan.unknown for _, name in module.places}
@@ -137,8 +142,8 @@ def folded(template: nn.Module, looped: Looped, orders: Mapping[str, Order], *, 
 class _Plan:
     """Walks a module's tree and puts twins in it."""
 
-    def __init__(self, names: Mapping[tuple[int, str], str], axes: int | None) -> None:
-        self.fold, self.names, self.axes = Fold(), names, axes
+    def __init__(self, names: Mapping[tuple[int, str], str], axes: int | None, largest: int) -> None:
+        self.fold, self.names, self.axes, self.largest = Fold(), names, axes, largest
         self.whole: list[tuple[Place, str]] = []
         self.spread: list[tuple[Place, str]] = []
         self.constant: list[tuple[Place, str]] = []
@@ -175,9 +180,9 @@ class _Plan:
                 self.visit(child, f"{prefix}.{key}" if prefix else key)
 
     def _can_be_spread(self, tensor: Tensor) -> bool:
-        """A matrix for every example would be too much memory; what leads with 1 is meant to be repeated."""
+        """A large matrix for every example would be too much memory; what leads with 1 is meant to be repeated."""
         if tensor.ndim > 1:
-            return self.axes is not None and len(tensor) == 1
+            return self.axes is not None and (len(tensor) == 1 or tensor.numel() <= self.largest)
         return self.axes is not None and tensor.ndim < self.axes
 
     def _of(self, dictionary: dict[str, Any]) -> list[tuple[Place, str]]:

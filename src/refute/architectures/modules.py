@@ -76,9 +76,10 @@ def as_layer(
     if not fold:
         return looped
     reasons = []
-    for axes in AXES:
+    ways = [(axes, False) for axes in AXES] + [(axes, True) for axes in AXES if axes]
+    for axes, matrices in ways:
         try:
-            candidate = folded(made(make_module, 0), looped, trial.orders, axes=axes)
+            candidate = folded(made(make_module, 0), looped, trial.orders, axes=axes, matrices=matrices)
         except NotFoldable as error:
             reasons.append(str(error))
             continue
