@@ -23,7 +23,9 @@ from torch import Tensor, nn
 
 from refute import training
 from refute.algorithms import SGD
-from refute.architectures import Network, products
+from refute.architectures import Network, network, products
+from refute.architectures.layers.images import side_by_side
+from refute.architectures.network import channels_together
 from refute.datasets import Data
 
 BATCH, ROUNDS, SECONDS = 128, 5, 0.6
@@ -80,7 +82,7 @@ def network_of(name: str, *, fold: bool = True) -> Network:
 
 def trained(name: str, replicas: int, *, fold: bool = True, **constants: int) -> Callable[[], float]:
     """Ten steps of all replicas with other constants of refute.training."""
-    network, data = network_of(name, fold=fold), data_of(name, replicas)
+    net, data = network_of(name, fold=fold), data_of(name, replicas)
     loss = "reconstruction" if NETS[name].reconstructs else "cross-entropy"
     steps = 10
 
@@ -89,7 +91,7 @@ def trained(name: str, replicas: int, *, fold: bool = True, **constants: int) ->
         for constant, value in constants.items():
             setattr(training, constant, value)
         training.train(
-            network, data, SGD(0.9), learning_rate=0.05, seeds=range(replicas), steps=steps, batch=BATCH, loss=loss
+            net, data, SGD(0.9), learning_rate=0.05, seeds=range(replicas), steps=steps, batch=BATCH, loss=loss
         )
         for constant, value in before.items():
             setattr(training, constant, value)
@@ -142,29 +144,59 @@ def backward() -> None:
 
 
 def convolutions() -> None:
-    for channels, out, side, replicas in ((1, 16, 28, 8), (16, 32, 14, 8), (32, 32, 7, 8), (16, 32, 4, 8)):
-        x = torch.randn(replicas, BATCH, channels, side, side)
-        w = torch.randn(replicas, out, channels, 3, 3)
-        columns = functional.unfold(x.flatten(0, 1), 3, padding=1).unflatten(0, (replicas, BATCH))
-        apart = [one.contiguous(memory_format=torch.channels_last) for one in x]
-        together = x.transpose(0, 1).flatten(1, 2).contiguous()
+    """Forward and backward passes of one layer: replica by replica, in groups, or as one matrix product."""
+    for channels, out, side in ((1, 16, 28), (16, 32, 14), (32, 32, 7), (1, 16, 8), (16, 32, 4), (32, 32, 2)):
+        x, w = torch.randn(8, BATCH, channels, side, side), torch.randn(8, out, channels, 3, 3)
+        gradient = torch.randn(8, BATCH, out, side, side)
+        columns = functional.unfold(x.flatten(0, 1), 3, padding=1).unflatten(0, (8, BATCH))
 
-        def one_by_one(apart: list[Tensor] = apart, w: Tensor = w) -> float:
-            for image, kernel in zip(apart, w, strict=True):
-                functional.conv2d(image, kernel, padding=1)
-            return float(len(w))
+        def in_groups(
+            size: int, x: Tensor = x, w: Tensor = w, g: Tensor = gradient, wanted: bool = channels > 1
+        ) -> Callable[[], float]:
+            groups = [slice(first, first + size) for first in range(0, len(x), size)]
+            inputs, gradients = ([side_by_side(each[group]) for group in groups] for each in (x, g))
+            inputs = [channels_together(each) for each in inputs]
+            kernels = [w[group].flatten(0, 1) for group in groups]
+            sides = [1, 1], [1, 1], [1, 1]
 
-        def grouped(together: Tensor = together, w: Tensor = w) -> float:
-            functional.conv2d(together, w.flatten(0, 1), padding=1, groups=len(w))
-            return float(len(w))
+            def way() -> float:
+                for image, kernel, gradient in zip(inputs, kernels, gradients, strict=True):
+                    torch.conv2d(image, kernel, None, *sides, size)
+                    torch.ops.aten.convolution_backward(
+                        gradient, image, kernel, None, *sides, False, [0, 0], size, [wanted, True, False]
+                    )
+                return float(len(w))
+
+            return way
 
         def as_product(x: Tensor = x, w: Tensor = w, columns: Tensor = columns) -> float:
             functional.unfold(x.flatten(0, 1), 3, padding=1)
             torch.matmul(w.flatten(2).unsqueeze(1), columns)
             return float(len(w))
 
-        ways = {"one by one, channels last": one_by_one, "one call, groups": grouped, "unfold, product": as_product}
-        race(f"convolutions: {channels} to {out} channels on {side} x {side}, forward", ways)
+        title = f"convolutions: {channels} to {out} channels on {side} x {side}, both passes"
+        ways = {f"groups of {size}": in_groups(size) for size in (1, 2, 4, 8)}
+        race(title, {**ways, "unfold and product, forward only": as_product})
+
+
+def groups() -> None:
+    """Whole steps with 1 to 16 replicas of a convolutional net in a pass."""
+    sizes = (1, 2, 4, 8, 16)
+    for name in ("conv-8", "conv-8-bn", "conv-28", "conv-28-bn"):
+        race(f"groups: replicas in a pass, {name}", {f"{size}": grouped(name, size) for size in sizes})
+
+
+def grouped(name: str, size: int) -> Callable[[], float]:
+    train = trained(name, 16)
+
+    def way() -> float:
+        before = network.GROUP_BYTES, network.MOST_TOGETHER
+        network.GROUP_BYTES, network.MOST_TOGETHER = 2**60, size
+        done = train()
+        network.GROUP_BYTES, network.MOST_TOGETHER = before
+        return done
+
+    return way
 
 
 def sequences() -> None:
@@ -201,6 +233,7 @@ IDEAS: dict[str, Callable[[], None]] = {
     "products": products_,
     "backward": backward,
     "convolutions": convolutions,
+    "groups": groups,
     "sequences": sequences,
 }
 

@@ -1,6 +1,6 @@
 """The training loop against a plain nn.Module trained alone, and what packing must not change."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -124,6 +124,49 @@ def test_a_replica_alone_equals_itself_in_a_cohort(name: str, normalization: str
         assert torch.equal(alone_data.labels[0], together.labels[replica])
         assert torch.equal(alone_data.index[0], together.index[replica])
         assert torch.allclose(alone.end.flat[0], cohort.end.flat[replica], atol=1e-4)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in a worker; several threads share a sum in ways that depend on how much there is to do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["vgg", "resnet"])
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+@pytest.mark.parametrize("extras", [{}, {"attack": PGD(0.05, steps=2)}], ids=["plain", "attacked"])
+def test_no_bit_depends_on_the_group_that_small_images_go_in(
+    name: str, normalization: str, extras: dict[str, object]
+) -> None:
+    seeds = (3, 1, 4, 15, 9)
+    data = digits(seeds, flatten=False)
+    network = small(name, data, normalization=normalization)
+    assert network.together(20) > 1
+    cohort = run(network, data, seeds, algorithm=SGD(0.9), steps=6, **extras)
+    outputs = network.evaluate(cohort.end, data.test_inputs)
+    for part in (slice(0, 1), slice(1, 3), slice(4, 5)):
+        own = run(network, data.take_replicas(part), seeds[part], algorithm=SGD(0.9), steps=6, **extras)
+        assert torch.equal(own.end.flat, cohort.end.flat[part])
+        assert torch.equal(own.losses, cohort.losses[part])
+        for buffer, expected in cohort.end.buffers.items():
+            assert torch.equal(own.end.buffers[buffer], expected[part])
+        assert torch.equal(network.evaluate(own.end, data.test_inputs), outputs[part])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_early_stops_leave_the_others_of_a_group_as_they_were() -> None:
+    data = digits(SEEDS, flatten=False)
+    network = small("vgg", data)
+    options: dict[str, object] = {"algorithm": SGD(0.9), "steps": 30, "learning_rate": 0.02}
+    thresholds = torch.tensor([0.0, 2.1, 0.0, 2.0])
+    stopped = run(network, data, SEEDS, stop=LossBelow(thresholds), **options)
+    whole = run(network, data, SEEDS, **options)
+    assert (stopped.taken[[1, 3]] < 30).all()
+    assert torch.equal(stopped.end.flat[[0, 2]], whole.end.flat[[0, 2]])
 
 
 def test_same_seed_same_answer_other_seed_other_answer() -> None:

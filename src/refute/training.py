@@ -17,8 +17,9 @@ from refute import losses
 from refute.algorithms import SGD, Algorithm, State
 from refute.allocation import keep_freed_memory
 from refute.architectures import Network, Readout, Weights, noise
-from refute.architectures.layers import Chain
-from refute.architectures.network import channels_together
+from refute.architectures.layers import Step
+from refute.architectures.layers.images import by_replica, side_by_side
+from refute.architectures.network import channels_together, shares
 from refute.attacks import Attack
 from refute.augmentation import Augmentation, augment
 from refute.datasets import Batch, Data
@@ -159,8 +160,7 @@ def train(
     )
     noise.begin(run.end.buffers, seeds)
     size, chunk = _sizes(network, start, data, batch)
-    for first in range(0, replicas, size):
-        group = slice(first, min(first + size, replicas))
+    for group in shares(replicas, size):
         _train_group(whole.take(group), chunk, _begin(whole, group))
     return run
 
@@ -240,12 +240,12 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
     follows = job.algorithm if isinstance(job.algorithm, SGD) and job.algorithm.gathers else None
     gradient = progress.optimizer["velocity"] if follows else torch.zeros_like(weights.flat)
     keep = float(follows.momentum) if follows else 0.0
-    chain = job.network.bind(weights, gradient)
+    chain = job.network.bind(weights, gradient, in_group=_in_group(job, chunk))
     decay = job.decay if job.decay.any() else None
     for step, (inputs, targets) in enumerate(_batches(job, progress.step, steps), progress.step):
         if step in run.snapshots:
             run.snapshots[step].copy_(weights)
-        inputs, targets = _changed(job, progress, weights, inputs, targets)
+        inputs, targets = _changed(job, progress, weights, inputs, targets, chunk)
         run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=keep)
         rate = job.rate * job.schedule(step, steps)
         if follows:
@@ -281,8 +281,12 @@ def _parts(which: Tensor) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, ends, strict=True)]
 
 
+def _in_group(job: _Job, chunk: int) -> bool:
+    return job.network.together(chunk) > 1
+
+
 def _changed(
-    job: _Job, progress: _Progress, weights: Weights, inputs: Tensor, targets: Tensor
+    job: _Job, progress: _Progress, weights: Weights, inputs: Tensor, targets: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """A batch after augmentation and attack."""
     if job.augmentations:
@@ -293,8 +297,10 @@ def _changed(
         return inputs, targets
     frozen = Weights(weights.slots, weights.flat, {name: b.clone() for name, b in weights.buffers.items()})
 
+    run = job.network.in_group if _in_group(job, chunk) else job.network
+
     def each(x: Tensor) -> Tensor:
-        outputs = job.network(frozen, x, training=True)
+        outputs = run(frozen, x, training=True)
         return job.loss.each(job.run.readout.of(job.network, outputs, x), targets)
 
     def gradient(x: Tensor) -> Tensor:
@@ -306,9 +312,7 @@ def _changed(
     return job.attack.perturb(inputs, gradient, each, progress.attack), targets
 
 
-def _differentiate_again(
-    weights: Weights, job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int
-) -> None:
+def _differentiate_again(weights: Weights, job: _Job, chain: Step, inputs: Tensor, targets: Tensor, chunk: int) -> None:
     """The gradient of the same batch at weights that an algorithm tries; running statistics stay as they are."""
     kept = {name: buffer.clone() for name, buffer in weights.buffers.items() if name != noise.STATE}
     _differentiate(job, chain, inputs, targets, chunk)
@@ -316,7 +320,7 @@ def _differentiate_again(
         weights.buffers[name].copy_(buffer)
 
 
-def _differentiate(job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int, *, keep: float = 0) -> Tensor:
+def _differentiate(job: _Job, chain: Step, inputs: Tensor, targets: Tensor, chunk: int, *, keep: float = 0) -> Tensor:
     """Put the gradient of the mean loss where `chain` was bound to; give the mean loss, (replica,).
 
     `keep`: the share of what is there that stays below the gradient.
@@ -347,7 +351,7 @@ def _sizes(network: Network, weights: Weights, data: Data, batch: int | None) ->
     touched = 2 * network.activation_bytes(weights, probe)  # activations and their gradients
     chunk = examples if network.mixes else min(examples, max(SMALLEST_CHUNK, PASS_BYTES // touched))
     if network.mode == "looped":
-        return 1, chunk
+        return network.together(chunk), chunk
     optimizer = 3 * weights.flat.element_size() * weights.flat.shape[1]  # weights, gradient, momentum
     return max(1, CACHE_BYTES // (optimizer + touched * chunk)), chunk
 
@@ -372,7 +376,11 @@ def _batches(job: _Job, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor
 
 def _laid_out(job: _Job, examples: Batch) -> tuple[Tensor, Tensor]:
     """Inputs in the network's memory order, and targets: the labels, or the inputs themselves for a reconstruction."""
-    inputs = channels_together(examples.inputs) if job.network.channels_last else examples.inputs
+    inputs = examples.inputs
+    if job.network.channels_last and len(inputs) == 1:
+        inputs = channels_together(inputs)
+    elif job.network.channels_last:
+        inputs = by_replica(side_by_side(inputs), len(inputs))
     return inputs, inputs if isinstance(job.loss, losses.Reconstruction) else examples.labels
 
 

@@ -12,6 +12,7 @@ from refute import architectures
 from refute.architectures import Network, Weights, estimate_statistics
 from refute.architectures.initialization import LAWS, draw, fans
 from refute.architectures.layers import Activation, BatchNorm, Convolution, Dense, Flatten, GlobalAveragePool, MaxPool
+from refute.architectures.network import shares
 from refute.errors import ShapeError, UnknownNameError, UsageError
 from refute.randomness import stream
 
@@ -175,3 +176,21 @@ def test_any_module_becomes_a_network() -> None:
     assert not torch.equal(weights.flat[0], weights.flat[1])
     assert torch.equal(weights.flat[1], network.initialize([2]).flat[0])
     assert before.shape == torch.random.get_rng_state().shape
+
+
+@given(st.integers(1, 50), st.integers(1, 12))
+def test_shares_are_equal_and_leave_none_alone(replicas: int, size: int) -> None:
+    groups = shares(replicas, size)
+    assert [r for group in groups for r in range(replicas)[group]] == list(range(replicas))
+    sizes = [group.stop - group.start for group in groups]
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= (size if size != 2 else 3)
+    assert min(sizes) > 1 or size == 1 or replicas == 1
+
+
+def test_small_images_go_in_groups_and_large_ones_alone() -> None:
+    small, large = (architectures.build("vgg", (1, side, side), 10) for side in (8, 64))
+    assert small.together(128) > 1
+    assert large.together(512) == 1
+    assert small.together(10**9) == 1
+    assert architectures.build("mlp", (64,), 10).together(1) == 1

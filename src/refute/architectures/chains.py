@@ -35,6 +35,10 @@ class Renamed:
         return self.layer.loops
 
     @property
+    def groups(self) -> bool:
+        return self.layer.groups
+
+    @property
     def mixes(self) -> bool:
         return self.layer.mixes
 

@@ -110,6 +110,7 @@ class Looped:
     channels_last: bool = False
     """Whether it gets images with their channels together in memory, where convolutions are faster."""
     loops = True
+    groups = False
 
     def slots(self) -> tuple[Slot, ...]:
         return self.slots_

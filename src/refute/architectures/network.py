@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refute.architectures.chains import as_chain
 from refute.architectures.initialization import draw
-from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot
+from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, Step
 from refute.architectures.looped import MakeModule, made
 from refute.architectures.looped import draw as draw_module
 from refute.architectures.modules import as_layer
@@ -26,6 +26,10 @@ EVALUATION_BATCH = {"stacked": 1000, "looped": 256}
 """Examples per forward pass of an evaluation, by mode: many enough for full speed, few enough to stay in cache."""
 EVALUATION_BYTES = 2 * 2**20
 """What all layers of the replicas of a pass may put out, about."""
+GROUP_BYTES = 4 * 2**20
+"""What the widest layer of a convolutional net may put out for the replicas of a pass."""
+MOST_TOGETHER = 8
+"""Replicas of a convolutional net in a pass, at most: more of them gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,11 @@ class Weights(Mapping[str, Tensor]):
     def take(self, replicas: slice) -> "Weights":
         """Views of some replicas."""
         return Weights(self.slots, self.flat[replicas], {name: b[replicas] for name, b in self.buffers.items()})
+
+    def repeated(self, times: int) -> "Weights":
+        """Copies of all replicas, so many times over."""
+        buffers = {name: torch.cat([buffer] * times) for name, buffer in self.buffers.items()}
+        return Weights(self.slots, torch.cat([self.flat] * times), buffers)
 
     def replaced(self, names: Sequence[str], other: "Weights") -> "Weights":
         """A copy in which the named tensors come from `other`."""
@@ -129,6 +138,29 @@ class Network:
         """Whether images are best kept with their channels together in memory."""
         return any(isinstance(layer, Convolution) for layer in self.layers)
 
+    @cached_property
+    def widest(self) -> int:
+        """How many numbers the layer with the most outputs puts out for one example."""
+        weights = {slot.name: torch.empty(1, *slot.shape, device="meta") for slot in self.slots}
+        activations, widest = torch.empty(1, 1, *self.input_shape, device="meta"), 0
+        for layer in self.layers:
+            activations = layer.apply(activations, weights, False)
+            widest = max(widest, activations.numel())
+        return widest
+
+    def together(self, batch: int) -> int:
+        """How many replicas of a net that loops should share a pass over `batch` examples each, at least 1.
+
+        Several if all layers that loop are convolutions and the images so small that a group of replicas stays in
+        cache. A convolution of one replica and one of a group round differently, but all groups round alike. For
+        results that do not depend on how replicas are packed, a network that is run in groups is then never run with
+        one replica: see `in_group` and `bind`.
+        """
+        if self.mode != "looped" or not all(layer.groups for layer in self.layers):
+            return 1
+        number = GROUP_BYTES // (4 * self.widest * batch)
+        return min(int(number), MOST_TOGETHER) if number > 1 else 1
+
     def parameters(self) -> int:
         """Number of trained numbers of one replica."""
         return sum(math.prod(slot.shape) for slot in self.slots if not slot.buffer)
@@ -158,8 +190,23 @@ class Network:
             activations = layer.apply(activations, weights, training)
         return activations
 
-    def bind(self, weights: Weights, gradient: Tensor) -> Chain:
-        """The network in training, over these weights; its backward pass fills `gradient` (replica, parameter)."""
+    def in_group(self, weights: Weights, inputs: Tensor, *, training: bool = False) -> Tensor:
+        """As a call of the network, with a single replica rounded as it is among others (see `together`)."""
+        if weights.replicas > 1:
+            return self(weights, inputs, training=training)
+        pair = weights.repeated(2)
+        outputs = self(pair, inputs.expand(2, *inputs.shape[1:]), training=training)
+        for name, buffer in weights.buffers.items():
+            buffer.copy_(pair.buffers[name][:1])
+        return outputs[:1]
+
+    def bind(self, weights: Weights, gradient: Tensor, *, in_group: bool = False) -> Step:
+        """The network in training, over these weights; its backward pass fills `gradient` (replica, parameter).
+
+        `in_group`: a single replica is rounded as it is among others (see `together`).
+        """
+        if in_group and weights.replicas == 1:
+            return _Pair(self, weights, gradient)
         return Chain(self.layers, weights, Weights(weights.slots, gradient), wanted=False, spare=False)
 
     @torch.no_grad()
@@ -198,25 +245,26 @@ class Network:
                 f"after a replica axis, {tuple(inputs.shape)} came"
             )
         size = self._evaluated_together(weights, batch)
-        groups = [slice(first, first + size) for first in range(0, weights.replicas, size)]
+        groups = shares(weights.replicas, size)
         passes = [self._one_pass(weights.take(g), inputs if shared else inputs[g], shared, batch) for g in groups]
         return passes[0] if len(passes) == 1 else torch.cat(passes)
 
     def _evaluated_together(self, weights: Weights, batch: int) -> int:
         """Replicas to a pass, so that what they hand from layer to layer stays in cache."""
         if self.mode == "looped":
-            return 1
+            return self.together(batch)
         if weights.flat.device.type != "cpu":
             return weights.replicas
         units = max(1, sum(slot.shape[0] for slot in self.slots if slot.kernel))
         return max(1, EVALUATION_BYTES // (units * batch * weights.flat.element_size()))
 
     def _one_pass(self, weights: Weights, inputs: Tensor, shared: bool, batch: int) -> Tensor:
-        if self.channels_last:
+        if self.channels_last and weights.replicas == 1:
             inputs = channels_together(inputs)
         if shared:
             inputs = inputs.unsqueeze(0).expand(weights.replicas, *inputs.shape)
-        return torch.cat([self(weights, chunk) for chunk in torch.split(inputs, batch, dim=1)], dim=1)
+        run = self.in_group if self.together(batch) > 1 else self
+        return torch.cat([run(weights, chunk) for chunk in torch.split(inputs, batch, dim=1)], dim=1)
 
     @staticmethod
     def from_module(
@@ -258,6 +306,46 @@ class Network:
             layer = as_layer(make_module, input_shape, input_dtype=input_dtype, examples=examples, fold=fold)
             layers = (layer,)
         return Network(name, layers, input_shape, outputs, lambda seed: draw_module(make_module, seed))
+
+
+class _Pair:
+    """One replica in training, run as two so that it is rounded as in a group."""
+
+    spare = False
+
+    def __init__(self, network: Network, weights: Weights, gradient: Tensor) -> None:
+        self.weights, self.gradient = weights, gradient
+        self.pair, self.pair_gradient = weights.repeated(2), torch.zeros_like(gradient).repeat(2, 1)
+        self.chain = network.bind(self.pair, self.pair_gradient)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.pair.flat.copy_(self.weights.flat.expand_as(self.pair.flat))
+        for name, buffer in self.weights.buffers.items():
+            self.pair.buffers[name].copy_(buffer.expand_as(self.pair.buffers[name]))
+        outputs = self.chain.forward(inputs.expand(2, *inputs.shape[1:]))
+        for name, buffer in self.weights.buffers.items():
+            buffer.copy_(self.pair.buffers[name][:1])
+        return outputs[:1]
+
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
+        if keep:  # in the same way as a group, which may round a sum and a product at once
+            self.pair_gradient.copy_(self.gradient.expand_as(self.pair_gradient))
+        passed = self.chain.backward(gradient.repeat(2, *[1] * (gradient.ndim - 1)), keep=keep)
+        self.gradient.copy_(self.pair_gradient[:1])
+        return None if passed is None else passed[:1]
+
+
+def shares(replicas: int, size: int) -> list[slice]:
+    """Groups of about `size` replicas, as equal as can be; none has only one unless they all have.
+
+    >>> [group.stop - group.start for group in shares(7, 3)]
+    [3, 2, 2]
+    """
+    number = -(-replicas // size)
+    if size > 1:
+        number = max(1, min(number, replicas // 2))
+    cuts = [-(-replicas * group // number) for group in range(number + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
 def channels_together(images: Tensor) -> Tensor:

@@ -98,7 +98,9 @@ def check(layers: Sequence[Layer], input_shape: tuple[int, ...]) -> None:
     of_outputs = torch.randn(REPLICAS, EXAMPLES, 2, dtype=torch.float64, generator=generator)
 
     theirs.flat.requires_grad_()
+    alone = [network(theirs.take(slice(r, r + 1)).clone(), inputs[r : r + 1], training=True) for r in range(REPLICAS)]
     expected = network(theirs, inputs, training=True)
+    assert torch.allclose(torch.cat(alone), expected, atol=1e-10)
     (expected_gradient,) = torch.autograd.grad(expected, theirs.flat, of_outputs)
 
     gradient = torch.full_like(ours.flat, torch.nan)

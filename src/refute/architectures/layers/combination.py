@@ -24,6 +24,10 @@ class Residual:
         return any(layer.loops for layer in (*self.body, *self.shortcut))
 
     @property
+    def groups(self) -> bool:
+        return all(layer.groups for layer in (*self.body, *self.shortcut))
+
+    @property
     def mixes(self) -> bool:
         return any(layer.mixes for layer in (*self.body, *self.shortcut))
 

@@ -1,4 +1,4 @@
-"""Convolutions: replica by replica (`Network` then loops over replicas, so that each one stays in cache)."""
+"""Convolutions: of one replica, or of several at once in groups (see `images`; `Network.together` says how many)."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from refute.architectures.layers.images import by_replica, side_by_side
 from refute.architectures.layers.interface import Slot, Step, Tensors
 from refute.architectures.products import put
 
@@ -26,6 +27,7 @@ class Convolution:
     bias: bool = True
     padding: int | None = None
     loops = True
+    groups = True
     mixes = False
 
     @property
@@ -38,13 +40,12 @@ class Convolution:
         return (weight, Slot(f"{self.name}.bias", (self.outputs,), "zeros")) if self.bias else (weight,)
 
     def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:  # noqa: ARG002
-        kernels = weights[f"{self.name}.weight"]
-        biases = weights[f"{self.name}.bias"] if self.bias else [None] * len(kernels)
-        maps = [
-            functional.conv2d(x, kernel, bias, stride=self.stride, padding=self.margin)
-            for x, kernel, bias in zip(inputs, kernels, biases, strict=True)
-        ]
-        return joined(maps)
+        kernels, replicas = weights[f"{self.name}.weight"].flatten(0, 1), len(inputs)
+        bias = weights[f"{self.name}.bias"].flatten() if self.bias else None
+        maps = functional.conv2d(
+            side_by_side(inputs), kernels, bias, stride=self.stride, padding=self.margin, groups=replicas
+        )
+        return by_replica(maps, replicas)
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         return _ConvolutionStep(self, weights, gradients, wanted=wanted)
@@ -54,31 +55,33 @@ class _ConvolutionStep:
     spare = True
 
     def __init__(self, layer: Convolution, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
-        self.layer, self.weights, self.wanted = layer, weights, wanted
-        self.kernels = weights[f"{layer.name}.weight"]
-        self.kernel_gradients = gradients[f"{layer.name}.weight"]
-        self.bias_gradients = gradients[f"{layer.name}.bias"] if layer.bias else None
-        self.inputs = torch.empty(0)
+        self.layer, self.wanted = layer, wanted
+        self.weight, self.weight_gradient = weights[f"{layer.name}.weight"], gradients[f"{layer.name}.weight"]
+        self.bias = weights[f"{layer.name}.bias"] if layer.bias else None
+        self.bias_gradient = gradients[f"{layer.name}.bias"] if layer.bias else None
+        self.sides = [layer.stride] * 2, [layer.margin] * 2, [1, 1]
+        self.inputs = self.kernels = torch.empty(0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.inputs = inputs
-        return self.layer.apply(inputs, self.weights, True)
+        replicas = len(inputs)
+        self.inputs, self.kernels = side_by_side(inputs), self.weight.flatten(0, 1)
+        bias = None if self.bias is None else self.bias.flatten()
+        return by_replica(torch.conv2d(self.inputs, self.kernels, bias, *self.sides, replicas), replicas)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
-        stride, margin = [self.layer.stride] * 2, [self.layer.margin] * 2
-        passed = []
-        for replica, (g, x, kernel) in enumerate(zip(gradient, self.inputs, self.kernels, strict=True)):
-            mask = [self.wanted, True, self.layer.bias]
-            of_input, of_kernel, of_bias = torch.ops.aten.convolution_backward(
-                g, x, kernel, [self.layer.outputs], stride, margin, [1, 1], False, [0, 0], 1, mask
-            )
-            put(self.kernel_gradients[replica], of_kernel, keep=keep)
-            if self.bias_gradients is not None:
-                put(self.bias_gradients[replica], of_bias, keep=keep)
-            passed.append(of_input)
-        return joined(passed) if self.wanted else None
-
-
-def joined(parts: list[Tensor]) -> Tensor:
-    """One tensor (replica, ...) of each replica's own; of one replica a view."""
-    return parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts)
+        replicas = len(gradient)
+        of_input, of_kernel, of_bias = torch.ops.aten.convolution_backward(
+            side_by_side(gradient),
+            self.inputs,
+            self.kernels,
+            [len(self.kernels)],
+            *self.sides,
+            False,
+            [0, 0],
+            replicas,
+            [self.wanted, True, self.layer.bias],
+        )
+        put(self.weight_gradient, of_kernel.view(self.weight_gradient.shape), keep=keep)
+        if self.bias_gradient is not None:
+            put(self.bias_gradient, of_bias.view(self.bias_gradient.shape), keep=keep)
+        return by_replica(of_input, replicas) if self.wanted else None

@@ -19,6 +19,7 @@ class Dense:
     law: str = "he-normal"
     bias: bool = True
     loops = False
+    groups = True
     mixes = False
 
     def slots(self) -> tuple[Slot, ...]:

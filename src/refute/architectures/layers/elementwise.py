@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from refute.architectures.layers.images import by_replica, side_by_side
 from refute.architectures.layers.interface import Differentiated, Slot, Step, Tensors
 from refute.errors import UnknownNameError, did_you_mean
 
@@ -28,6 +29,7 @@ class Activation:
 
     function: str
     loops = False
+    groups = True
     mixes = False
 
     def __post_init__(self) -> None:
@@ -108,6 +110,7 @@ class Flatten:
     """(replica, batch, ...) -> (replica, batch, feature)."""
 
     loops = False
+    groups = True
     mixes = False
 
     def slots(self) -> tuple[Slot, ...]:
@@ -123,14 +126,18 @@ class Flatten:
 class _FlattenStep:
     def __init__(self, *, spare: bool) -> None:
         self.spare = spare
-        self.shape: torch.Size = torch.Size()
+        self.inputs = self.passed = torch.empty(0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.shape = inputs.shape
+        self.inputs = inputs
         return inputs.flatten(2)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
-        return gradient.reshape(self.shape)
+        if self.inputs.is_contiguous():
+            return gradient.reshape(self.inputs.shape)
+        if self.passed.shape != self.inputs.shape:
+            self.passed = torch.empty_like(self.inputs)  # in the memory order of the inputs
+        return self.passed.copy_(gradient.reshape(self.inputs.shape))
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ class GlobalAveragePool:
     """Mean over positions: (replica, batch, channel, height, width) -> (replica, batch, channel)."""
 
     loops = False
+    groups = True
     mixes = False
 
     def slots(self) -> tuple[Slot, ...]:
@@ -174,14 +182,15 @@ class MaxPool:
     size: int = 2
     ceil: bool = True
     loops = False
+    groups = True
     mixes = False
 
     def slots(self) -> tuple[Slot, ...]:
         return ()
 
     def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:  # noqa: ARG002
-        pooled = torch.nn.functional.max_pool2d(inputs.flatten(0, 1), self.size, ceil_mode=self.ceil)
-        return pooled.view(*inputs.shape[:2], *pooled.shape[1:])
+        pooled = torch.nn.functional.max_pool2d(side_by_side(inputs), self.size, ceil_mode=self.ceil)
+        return by_replica(pooled, len(inputs))
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         return _MaxPoolStep(self)
@@ -195,17 +204,16 @@ class _MaxPoolStep:
         self.inputs = self.indices = torch.empty(0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.inputs = inputs
-        outputs: Tensor
+        self.inputs = side_by_side(inputs)
         outputs, self.indices = torch.ops.aten.max_pool2d_with_indices(
-            inputs.flatten(0, 1), self.size, self.size, [0, 0], [1, 1], self.ceil
+            self.inputs, self.size, self.size, [0, 0], [1, 1], self.ceil
         )
-        return outputs.view(*inputs.shape[:2], *outputs.shape[1:])
+        return by_replica(outputs, len(inputs))
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         passed: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient.flatten(0, 1),
-            self.inputs.flatten(0, 1),
+            side_by_side(gradient),
+            self.inputs,
             self.size,
             self.size,
             [0, 0],
@@ -213,4 +221,4 @@ class _MaxPoolStep:
             self.ceil,
             self.indices,
         )
-        return passed.view(*gradient.shape[:2], *passed.shape[1:])
+        return by_replica(passed, len(gradient))

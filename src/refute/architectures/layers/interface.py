@@ -64,6 +64,11 @@ class Layer(Protocol):
         ...
 
     @property
+    def groups(self) -> bool:
+        """Whether it takes small groups of replicas all the same, if their activations stay in cache."""
+        ...
+
+    @property
     def mixes(self) -> bool:
         """Whether in training an example's output depends on the other examples of its batch."""
         ...

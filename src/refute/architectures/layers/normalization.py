@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from refute.architectures.layers.images import by_replica, side_by_side
 from refute.architectures.layers.interface import Slot, Step, Tensors
 from refute.architectures.products import put
 
@@ -22,6 +23,7 @@ class BatchNorm:
     channels: int
     affine: bool = True
     loops = False
+    groups = True
     mixes = True
 
     def slots(self) -> tuple[Slot, ...]:
@@ -42,7 +44,7 @@ class BatchNorm:
             momentum=BATCH_NORM_MOMENTUM,
             eps=BATCH_NORM_EPSILON,
         )
-        return _parted(normalized, len(inputs))
+        return by_replica(normalized, len(inputs))
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         return _BatchNormStep(self, weights, gradients, wanted=wanted)
@@ -66,7 +68,7 @@ class _BatchNormStep:
         outputs, self.batch_mean, self.batch_scale = torch.native_batch_norm(
             self.inputs, gamma, beta, self.mean, self.variance, True, BATCH_NORM_MOMENTUM, BATCH_NORM_EPSILON
         )
-        return _parted(outputs, len(inputs))
+        return by_replica(outputs, len(inputs))
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         of_input, of_gamma, of_beta = torch.ops.aten.native_batch_norm_backward(
@@ -84,19 +86,11 @@ class _BatchNormStep:
         if self.affine:
             for target, found in ((self.gamma_gradient, of_gamma), (self.beta_gradient, of_beta)):
                 put(target, found.view(target.shape), keep=keep)
-        return _parted(of_input, len(gradient)) if self.wanted else None
+        return by_replica(of_input, len(gradient)) if self.wanted else None
 
 
 def _merged(activations: Tensor) -> Tensor:
     """(replica, batch, channel, ...) -> (batch, replica * channel, ...): one fused call normalizes all replicas."""
-    if len(activations) == 1:
-        return activations[0]
-    mixed = activations.transpose(0, 1)
-    return mixed.reshape(mixed.shape[0], -1, *mixed.shape[3:])
-
-
-def _parted(merged: Tensor, replicas: int) -> Tensor:
-    """The inverse of `_merged`."""
-    if replicas == 1:
-        return merged.unsqueeze(0)
-    return merged.view(len(merged), replicas, -1, *merged.shape[2:]).transpose(0, 1)
+    if activations.ndim == 5:
+        return side_by_side(activations)
+    return activations.squeeze(0) if len(activations) == 1 else activations.transpose(0, 1).flatten(1, 2)

@@ -23,6 +23,7 @@ class LeakyRelu:
 
     slope: float = 0.2
     loops = False
+    groups = True
     mixes = False
 
     def __post_init__(self) -> None:
@@ -62,6 +63,7 @@ class Selu:
     """scale x for x > 0, else scale alpha (exp(x) - 1) (Klambauer et al. 2017, eq. 2)."""
 
     loops = False
+    groups = True
     mixes = False
 
     def slots(self) -> tuple[Slot, ...]:

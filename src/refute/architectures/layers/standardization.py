@@ -22,6 +22,7 @@ class Standardize:
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     loops = False
+    groups = True
     mixes = False
 
     def slots(self) -> tuple[Slot, ...]:
@@ -44,6 +45,7 @@ class LayerNorm:
     name: str
     features: int
     loops = False
+    groups = True
     mixes = False
 
     def slots(self) -> tuple[Slot, ...]:
