@@ -1,6 +1,6 @@
 """The floor: how long the matrix products of the task take by themselves, at the net's own sizes, on one core.
 
-Every product is timed in the library that is faster at it, torch.mm (MKL or OpenBLAS) or oneDNN, and nothing else is
+Every product is timed in the library that is fastest at it, torch.mm (MKL), oneDNN or OpenBLAS, and nothing else is
 counted: no activation, no data, no optimizer. All cores together are taken to be that many times as fast as one.
 """
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from contestants.nets import TEST, Product
 from contestants.task import CORES, Contestant, Task
+from refute.architectures import openblas
 
 ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 SAMPLES, LEAST_S = 5, 0.003
@@ -74,24 +75,30 @@ def _sizes(product: Product, batch: int) -> Iterator[_Size]:
         yield _Size(product.repeats, 0, batch * rows, columns, inner)
 
 
-def _ways(size: _Size) -> list[Callable[[], Tensor]]:
+def _ways(size: _Size) -> list[Callable[[], object]]:
     if size.matrices:
         left = torch.randn(size.matrices, size.rows, size.inner)
         right = torch.randn(size.matrices, size.inner, size.columns)
         into = torch.empty(size.matrices, size.rows, size.columns)
-        return [lambda: torch.bmm(left, right, out=into)]
+        return [lambda: torch.bmm(left, right, out=into), *_openblas(left, right, into)]
     a, b, b_turned = (
         torch.randn(size.rows, size.inner), torch.randn(size.inner, size.columns), torch.randn(size.columns, size.inner)
     )  # fmt: skip
     c = torch.empty(size.rows, size.columns)
-    ways = [lambda: torch.mm(a, b, out=c), lambda: torch.mm(a, b_turned.t(), out=c)]
+    ways: list[Callable[[], object]] = [lambda: torch.mm(a, b, out=c), lambda: torch.mm(a, b_turned.t(), out=c)]
     if ONEDNN:
         onednn = torch.ops.mkldnn._linear_pointwise
         ways.append(lambda: onednn(a, b_turned, None, "none", [], ""))
+    ways += _openblas(a[None], b[None], c[None]) + _openblas(a[None], b_turned.t()[None], c[None])
     return ways
 
 
-def _seconds(way: Callable[[], Tensor]) -> float:
+def _openblas(left: Tensor, right: Tensor, into: Tensor) -> list[Callable[[], object]]:
+    """By refute's own call, where it has one."""
+    return [lambda: openblas.multiply(left, right, into, keep=0)] if openblas.fits(left, right, into) else []
+
+
+def _seconds(way: Callable[[], object]) -> float:
     """The best of some samples, each long enough for the clock."""
     for _ in range(2):
         started = time.perf_counter()

@@ -2,11 +2,11 @@
 
 torch multiplies on x86 by MKL, which leaves half of an AMD processor's vector units idle; OpenBLAS with its kernels for
 AVX-512 multiplies small matrices there about twice as fast (benchmarks/NOTES.md). It comes as the package
-scipy-openblas32 and is loaded from its own file, so numpy's and scipy's copies are not touched.
+scipy-openblas32 and is loaded from its own file, so numpy's and scipy's copies are not touched. Which kernels it takes
+is its own choice, or that of whoever has set OPENBLAS_CORETYPE; without AVX-512 it is left alone.
 """
 
 import ctypes
-import os
 import platform
 from dataclasses import dataclass
 from functools import cache
@@ -25,8 +25,8 @@ except ImportError:  # not installed where the processor is none of AMD's
 
 ROWS_FIRST, AS_IT_IS, TURNED = 101, 111, 112
 """CBLAS's numbers for row-major order, a matrix and its transpose."""
-KERNELS = "SkylakeX"
-"""OpenBLAS's name of its kernels for AVX-512; of itself it takes those for AVX2 on AMD's processors."""
+WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}
+"""OpenBLAS's names of its kernels for AVX-512."""
 LARGEST = 2**31 - 1
 """Strides are 32 bit numbers."""
 
@@ -84,21 +84,28 @@ def _laid_out(matrices: Tensor) -> tuple[Tensor, int, int]:
 
 @cache
 def _library() -> _Library | None:
-    """OpenBLAS, loaded once per process, or None where it is not worth it or not there."""
-    if scipy_openblas32 is None or not amd():
+    """OpenBLAS, loaded once per process, or None where it does not pay or is not there."""
+    if scipy_openblas32 is None:
         return None
-    vectors = torch.backends.cpu.get_cpu_capability() == "AVX512" and "OPENBLAS_CORETYPE" not in os.environ
-    with environment({"OPENBLAS_NUM_THREADS": "1"} | ({"OPENBLAS_CORETYPE": KERNELS} if vectors else {})):
+    with environment({"OPENBLAS_NUM_THREADS": "1"}):
         try:
             handle = ctypes.CDLL(str(_file(Path(scipy_openblas32.get_lib_dir()))))
-            product = handle.scipy_cblas_sgemm_batch_strided
+            product, kernels = handle.scipy_cblas_sgemm_batch_strided, handle.scipy_openblas_get_corename
         except (OSError, AttributeError, StopIteration):
             return None
+    kernels.restype = ctypes.c_char_p
+    if not pays(kernels().decode()):
+        return None
     whole, real = ctypes.c_int, ctypes.c_float
     matrix: list[type[ctypes._SimpleCData[Any]]] = [ctypes.c_void_p, whole, whole]
     product.argtypes = [*[whole] * 6, real, *matrix, *matrix, real, *matrix, whole]
     product.restype = None
     return _Library(handle)
+
+
+def pays(kernels: str) -> bool:
+    """Whether OpenBLAS with kernels of that name is faster than what torch has."""
+    return kernels in WIDE and amd()
 
 
 def _file(folder: Path) -> Path:

@@ -1,7 +1,9 @@
 """Matrix products of a cohort: every replica's own matrices, in one call.
 
-float32 goes to OpenBLAS where that is faster (see `openblas`), everything else to torch. Which way a product goes
-depends on the sizes of one replica's matrices alone, so packing replicas differently changes no bit of a result.
+float32 goes to OpenBLAS where that is faster (see `openblas`). Elsewhere small products of all replicas are one batched
+call of torch, and large ones go replica by replica through oneDNN, which on some processors is twice as fast as the
+library behind `torch.bmm` (see benchmarks/NOTES.md). Which way a product goes depends on the sizes of one replica's
+matrices alone, so packing replicas differently changes no bit of a result.
 """
 
 from typing import Any
@@ -10,6 +12,11 @@ import torch
 from torch import Tensor
 
 from refute.architectures import openblas
+
+LARGE = 2_000_000
+"""Multiplications of one replica's product from which oneDNN pays for its call (measured on matrices of 64 to 784)."""
+
+_ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
@@ -24,15 +31,21 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tens
     if torch.is_grad_enabled():
         found = product(inputs, weight.transpose(1, 2))
         return found if bias is None else found + bias.unsqueeze(1)
+    turned = weight.transpose(1, 2)
+    if _by_onednn(inputs, turned):
+        biases = [None] * len(weight) if bias is None else list(bias)
+        return _joined([_onednn(x, w, b) for x, w, b in zip(inputs, weight, biases, strict=True)], out)
     out = inputs.new_empty(len(inputs), inputs.shape[1], weight.shape[1]) if out is None else out
     if bias is not None:
         out.copy_(bias.unsqueeze(1).expand_as(out))
-    multiply(inputs, weight.transpose(1, 2), out, keep=0 if bias is None else 1)
+    multiply(inputs, turned, out, keep=0 if bias is None else 1)
     return out
 
 
 def input_gradient(gradient: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
     """gradient weight, (replica, example, input): derivative of a loss with respect to the inputs of `linear`."""
+    if _by_onednn(gradient, weight):
+        return _joined([_onednn(g, w.t(), None) for g, w in zip(gradient, weight, strict=True)], out)
     out = gradient.new_empty(*gradient.shape[:2], weight.shape[2]) if out is None else out
     multiply(gradient, weight, out, keep=0)
     return out
@@ -54,6 +67,9 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, *, keep: float) -> None:
     """
     if openblas.fits(left, right, out) and out.stride(2) == 1:
         openblas.multiply(left, right, out, keep=keep)
+    elif _by_onednn(left, right):
+        for target, a, b in zip(out, left, right, strict=True):
+            put(target, _onednn(a, b.t(), None), keep=keep)
     elif keep == 0:
         torch.bmm(left, right, out=out)
     else:
@@ -90,3 +106,24 @@ def put(target: Tensor, found: Tensor, *, keep: float) -> None:
         target.copy_(found)
     else:
         torch.add(found, target, alpha=keep, out=target)
+
+
+def _by_onednn(left: Tensor, right: Tensor) -> bool:
+    return (
+        _ONEDNN
+        and left.shape[1] * left.shape[2] * right.shape[2] >= LARGE
+        and left.dtype == torch.float32
+        and left.device.type == "cpu"
+        and not openblas.fits(left, right)
+    )
+
+
+def _onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return found
+
+
+def _joined(parts: list[Tensor], out: Tensor | None) -> Tensor:
+    if len(parts) == 1:
+        return parts[0].unsqueeze(0)
+    return torch.stack(parts) if out is None else torch.stack(parts, out=out)
