@@ -22,8 +22,8 @@ from contestants.task import loaded
 from torch import Tensor, nn
 
 from refute import training
-from refute.algorithms import SGD
-from refute.architectures import Network, network, products
+from refute.algorithms import SGD, Adam, State
+from refute.architectures import Network, Weights, network, openblas
 from refute.architectures.layers.images import side_by_side
 from refute.architectures.network import channels_together
 from refute.datasets import Data
@@ -121,20 +121,90 @@ def memory() -> None:
 
 
 def products_() -> None:
-    for rows, inner, columns in ((128, 64, 64), (128, 96, 96), (128, 256, 256), (128, 784, 256), (128, 784, 512)):
+    for rows, inner, columns in ((32, 64, 64), (128, 64, 64), (128, 96, 96), (128, 256, 256), (128, 784, 256)):
         replicas = max(1, 4_000_000 // (rows * inner))
-        x, w = torch.randn(replicas, rows, inner), torch.randn(replicas, columns, inner)
+        x, w = torch.randn(replicas, rows, inner), torch.randn(replicas, columns, inner).transpose(1, 2)
+        out = torch.empty(replicas, rows, columns)
 
-        def way(large: int, x: Tensor = x, w: Tensor = w) -> float:
-            before, products.LARGE = products.LARGE, large
-            products.linear(x, w)
-            products.LARGE = before
+        def torchs(x: Tensor = x, w: Tensor = w, out: Tensor = out) -> float:
+            torch.bmm(x, w, out=out)
+            return float(len(x))
+
+        def onednn(x: Tensor = x, w: Tensor = w) -> float:
+            for one, weight in zip(x, w, strict=True):
+                torch.ops.mkldnn._linear_pointwise(one, weight.t(), None, "none", [], "")
+            return float(len(x))
+
+        def openblass(x: Tensor = x, w: Tensor = w, out: Tensor = out) -> float:
+            openblas.multiply(x, w, out, keep=0)
             return float(len(x))
 
         size = f"{rows} x {inner} by {inner} x {columns}: {rows * inner * columns / 1e6:.1f} million multiplications"
-        ways = {"one batched call": lambda way=way: way(10**12), "oneDNN, one by one": lambda way=way: way(0)}
-        with torch.no_grad():
-            race(f"products: {size}", ways)
+        ways = {"torch.bmm": torchs, "oneDNN, one by one": onednn}
+        race(f"products: {size}", {**ways, "OpenBLAS": openblass} if openblas.fits(x, w, out) else ways)
+
+
+def compiled() -> None:
+    """A plain training step by torch.compile, which needs a C++ compiler; what compiling takes is printed."""
+    for name in ("mlp-64", "mlp-8x96", "conv-8", "transformer-64"):
+        eager, ready = plain(name), plain(name, compiled=True)
+        started = time.perf_counter()
+        ready()
+        print(f"\ncompiled: {name} compiled in {time.perf_counter() - started:.0f} s")
+        ways = {"plain torch.nn": eager, "torch.compile": ready, "refute": trained(name, 16)}
+        race(f"compiled: steps of one net, {name}", ways)
+
+
+def adam() -> None:
+    """torch's fused kernel once per replica, or eight operations over all replicas."""
+    ours = Adam()
+    for parameters in (1_000, 10_000, 100_000):
+        weights = Weights((), torch.randn(8, parameters))
+        gradient, rate = torch.randn(8, parameters), torch.full((8, 1), 1e-3)
+        state = ours.start(weights)
+
+        def fused(w: Weights = weights, g: Tensor = gradient, s: State = state, rate: Tensor = rate) -> float:
+            ours._fused_step(w.flat, g, s, rate, None)
+            return 8.0
+
+        def together(w: Weights = weights, g: Tensor = gradient, s: State = state, rate: Tensor = rate) -> float:
+            w.flat.addcmul_(ours.direction(w, g.clone(), s, None, lambda: None), rate, value=-1)
+            return 8.0
+
+        race(f"adam: {parameters} parameters", {"eight operations": together, "fused, one by one": fused})
+
+
+def start() -> None:
+    """Seconds until two workers that have imported what they need have answered."""
+    for method in ("spawn", "forkserver"):
+        seconds = []
+        for _ in range(3):
+            command = [sys.executable, "-c", START, method]
+            found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            seconds.append([float(each) for each in found])
+        first, second = (statistics.median(each) for each in zip(*seconds, strict=True))
+        print(f"start: {method:12} two workers {first:.2f} s, two more {second:.2f} s", flush=True)
+
+
+START = """
+import multiprocessing, sys, time
+from multiprocessing import forkserver
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    started = time.perf_counter()
+    if sys.argv[1] == "forkserver":
+        forkserver.set_forkserver_preload(["refute.engine.worker"])
+    for _ in range(2):
+        pipes = []
+        for _ in range(2):
+            ours, theirs = context.Pipe()
+            context.Process(target=exec, args=("import refute.engine.worker; pipe.send(1)", {"pipe": theirs})).start()
+            pipes.append(ours)
+        for pipe in pipes:
+            pipe.recv()
+        print(time.perf_counter() - started)
+        started = time.perf_counter()
+"""
 
 
 def backward() -> None:
@@ -210,11 +280,13 @@ def sequences() -> None:
         race(f"sequences: {name}", ways)
 
 
-def plain(name: str) -> Callable[[], float]:
+def plain(name: str, *, compiled: bool = False) -> Callable[[], float]:
     net, (inputs, labels, _, _) = NETS[name], loaded(name)
+    once = net.make()
+    ready = torch.compile(once) if compiled else once
 
     def way() -> float:
-        module = net.make()
+        module = ready if compiled else net.make()
         optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
         for _ in range(10):
             chosen = torch.randint(TRAIN, (BATCH,))
@@ -231,6 +303,9 @@ IDEAS: dict[str, Callable[[], None]] = {
     "passes": passes,
     "memory": memory,
     "products": products_,
+    "compiled": compiled,
+    "adam": adam,
+    "start": start,
     "backward": backward,
     "convolutions": convolutions,
     "groups": groups,
