@@ -108,7 +108,7 @@ def test_rotation_shift_and_scale_change_nothing_but_stretching_does(seed: int, 
     before, after = effective_dimension(features, labels), effective_dimension(scale * features @ turn - 3, labels)
     for name, values in before.values.items():
         assert torch.allclose(values, after.values[name], rtol=1e-7), name
-    stretched = effective_dimension(features * torch.tensor([50.0, 1, 1, 1, 1], dtype=torch.float64), labels)
+    stretched = effective_dimension(features * torch.tensor([1e4, 1, 1, 1, 1], dtype=torch.float64), labels)
     assert (stretched.values["participation"] < before.values["participation"]).all()
 
 
