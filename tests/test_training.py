@@ -1,6 +1,6 @@
 """The training loop against a plain nn.Module trained alone, and what packing must not change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -126,16 +126,6 @@ def test_a_replica_alone_equals_itself_in_a_cohort(name: str, normalization: str
         assert torch.allclose(alone.end.flat[0], cohort.end.flat[replica], atol=1e-4)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As in a worker; several threads share a sum in ways that depend on how much there is to do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", ["vgg", "resnet"])
 @pytest.mark.parametrize("normalization", ["none", "batch"])
 @pytest.mark.parametrize("extras", [{}, {"attack": PGD(0.05, steps=2)}], ids=["plain", "attacked"])
@@ -157,7 +147,6 @@ def test_no_bit_depends_on_the_group_that_small_images_go_in(
         assert torch.equal(network.evaluate(own.end, data.test_inputs), outputs[part])
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_early_stops_leave_the_others_of_a_group_as_they_were() -> None:
     data = digits(SEEDS, flatten=False)
     network = small("vgg", data)

@@ -1,6 +1,8 @@
 """Matrix products of a cohort: right by either way, and the same bits however replicas are packed."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +19,11 @@ def matrices(examples: int, inputs: int, outputs: int, replicas: int = 3) -> tup
     b = torch.randn(replicas, outputs, generator=generator)
     g = torch.randn(replicas, examples, outputs, generator=generator)
     return x, w, b, g
+
+
+def test_the_sizes_lie_on_both_sides_of_the_line() -> None:
+    small, large = (a * b * c for a, b, c in (SMALL, LARGE))
+    assert small < products.LARGE <= large
 
 
 @pytest.mark.parametrize("sizes", [SMALL, LARGE], ids=["small", "large"])
@@ -75,6 +82,19 @@ def test_openblas_pays_with_wide_vectors_on_amd(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(openblas, "amd", lambda amd=amd: amd)
         assert openblas.pays("SkylakeX") is amd
         assert not openblas.pays("Haswell")
+
+
+@pytest.mark.parametrize("content", [None, "no library"], ids=["missing", "broken"])
+def test_without_a_library_that_loads_torch_multiplies(
+    way: str, content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if content:
+        (tmp_path / "libscipy_openblas.so").write_text(content)
+    monkeypatch.setattr(openblas, "scipy_openblas32", SimpleNamespace(get_lib_dir=lambda: str(tmp_path)))
+    openblas._library.cache_clear()
+    x, w, *_ = matrices(*SMALL)
+    assert not openblas.fits(x, w)
+    assert torch.allclose(products.linear(x, w), torch.einsum("rbi,roi->rbo", x, w), atol=1e-5)
 
 
 def views() -> list[tuple[str, torch.Tensor]]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refute.forkserver import environment
+from refute.forkserver import ONE_THREAD, environment
 
 try:
     import scipy_openblas32
@@ -87,7 +87,7 @@ def _library() -> _Library | None:
     """OpenBLAS, loaded once per process, or None where it does not pay or is not there."""
     if scipy_openblas32 is None:
         return None
-    with environment({"OPENBLAS_NUM_THREADS": "1"}):
+    with environment(ONE_THREAD):
         try:
             handle = ctypes.CDLL(str(_file(Path(scipy_openblas32.get_lib_dir()))))
             product, kernels = handle.scipy_cblas_sgemm_batch_strided, handle.scipy_openblas_get_corename
