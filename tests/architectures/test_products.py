@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from refute.architectures import openblas, products
+from refute.architectures import openblas, processor, products
 
 SMALL, LARGE = (7, 5, 3), (130, 128, 126)
 
@@ -66,10 +66,11 @@ def test_packing_changes_no_bit(way: str, sizes: tuple[int, int, int]) -> None:
             assert torch.equal(alone, weights[part])
 
 
-@pytest.fixture(params=["openblas", "torch"])
+@pytest.fixture(params=["openblas", "onednn", "mkl"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Both libraries, on any processor that has them, faster or not."""
+    """All libraries, on any processor that has them, faster or not."""
     monkeypatch.setattr(openblas, "pays", lambda _: request.param == "openblas")
+    monkeypatch.setattr(products, "mkl_is_at_home", lambda: request.param == "mkl")
     openblas._library.cache_clear()
     if request.param == "openblas" and openblas._library() is None:
         pytest.skip("scipy-openblas32 is not installed here")
@@ -79,9 +80,16 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def test_openblas_pays_with_wide_vectors_on_amd(monkeypatch: pytest.MonkeyPatch) -> None:
     for amd in (True, False):
-        monkeypatch.setattr(openblas, "amd", lambda amd=amd: amd)
+        monkeypatch.setattr(processor, "maker", lambda amd=amd: "AMD" if amd else "Intel")
         assert openblas.pays("SkylakeX") is amd
         assert not openblas.pays("Haswell")
+
+
+def test_mkl_multiplies_on_the_processors_it_was_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_mkl = torch.backends.mkl.is_available()
+    for maker in ("Intel", "AMD", ""):
+        monkeypatch.setattr(processor, "maker", lambda maker=maker: maker)
+        assert products.mkl_is_at_home() is (has_mkl and maker == "Intel")
 
 
 @pytest.mark.parametrize("content", [None, "no library"], ids=["missing", "broken"])

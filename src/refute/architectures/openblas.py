@@ -7,7 +7,6 @@ is its own choice, or that of whoever has set OPENBLAS_CORETYPE; without AVX-512
 """
 
 import ctypes
-import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refute.architectures import processor
 from refute.forkserver import ONE_THREAD, environment
 
 try:
@@ -105,16 +105,8 @@ def _library() -> _Library | None:
 
 def pays(kernels: str) -> bool:
     """Whether OpenBLAS with kernels of that name is faster than what torch has."""
-    return kernels in WIDE and amd()
+    return kernels in WIDE and processor.maker() == "AMD"
 
 
 def _file(folder: Path) -> Path:
     return next(path for path in sorted(folder.iterdir()) if path.suffix in (".so", ".dll", ".dylib"))
-
-
-@cache
-def amd() -> bool:
-    """Whether the processor is one of AMD's."""
-    information = Path("/proc/cpuinfo")
-    name = information.read_text(errors="replace") if information.exists() else platform.processor()
-    return "AuthenticAMD" in name

@@ -1,9 +1,9 @@
 """Matrix products of a cohort: every replica's own matrices, in one call.
 
-float32 goes to OpenBLAS where that is faster (see `openblas`). Elsewhere small products of all replicas are one batched
-call of torch, and large ones go replica by replica through oneDNN, which on some processors is twice as fast as the
-library behind `torch.bmm` (see benchmarks/NOTES.md). Which way a product goes depends on the sizes of one replica's
-matrices alone, so packing replicas differently changes no bit of a result.
+float32 goes to OpenBLAS where that is faster (see `openblas`). Elsewhere products of all replicas are one batched call of
+torch; but where the library behind `torch.bmm` is not at its best, on processors other than Intel's, large ones go
+replica by replica through oneDNN, which can be twice as fast (see benchmarks/NOTES.md). Which way a product goes depends
+on the processor and the sizes of one replica's matrices alone, so packing replicas differently changes no bit of a result.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refute.architectures import openblas
+from refute.architectures import openblas, processor
 
 LARGE = 2_000_000
 """Multiplications of one replica's product from which oneDNN pays for its call (measured on matrices of 64 to 784)."""
@@ -108,9 +108,15 @@ def put(target: Tensor, found: Tensor, *, keep: float) -> None:
         torch.add(found, target, alpha=keep, out=target)
 
 
+def mkl_is_at_home() -> bool:
+    """Whether torch multiplies by MKL on a processor that MKL was made for."""
+    return torch.backends.mkl.is_available() and processor.maker() == "Intel"
+
+
 def _by_onednn(left: Tensor, right: Tensor) -> bool:
     return (
         _ONEDNN
+        and not mkl_is_at_home()
         and left.shape[1] * left.shape[2] * right.shape[2] >= LARGE
         and left.dtype == torch.float32
         and left.device.type == "cpu"
