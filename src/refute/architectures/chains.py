@@ -1,7 +1,7 @@
 """nn.Sequential made of layers that refute has itself: translated, it gets their hand-written backward passes."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,43 +17,8 @@ from refute.architectures.layers import (
     GlobalAveragePool,
     Layer,
     MaxPool,
-    Slot,
-    Step,
-    Tensors,
+    Renamed,
 )
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """A layer whose tensors go by other names: `names` are pairs of its own name and the one to be seen."""
-
-    layer: Layer
-    names: tuple[tuple[str, str], ...]
-
-    @property
-    def loops(self) -> bool:
-        return self.layer.loops
-
-    @property
-    def groups(self) -> bool:
-        return self.layer.groups
-
-    @property
-    def mixes(self) -> bool:
-        return self.layer.mixes
-
-    def slots(self) -> tuple[Slot, ...]:
-        names = dict(self.names)
-        return tuple(replace(slot, name=names[slot.name]) for slot in self.layer.slots())
-
-    def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:
-        return self.layer.apply(inputs, self._own(weights), training)
-
-    def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:
-        return self.layer.bind(self._own(weights), self._own(gradients), wanted=wanted, spare=spare)
-
-    def _own(self, tensors: Tensors) -> Tensors:
-        return {own: tensors[seen] for own, seen in self.names if seen in tensors}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refute.architectures.chains import as_chain
 from refute.architectures.initialization import draw
-from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, Step
+from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, Step, fused
 from refute.architectures.looped import MakeModule, made
 from refute.architectures.looped import draw as draw_module
 from refute.architectures.modules import as_layer
@@ -139,6 +139,10 @@ class Network:
         return any(isinstance(layer, Convolution) for layer in self.layers)
 
     @cached_property
+    def _together(self) -> list[Layer]:
+        return fused(self.layers)
+
+    @cached_property
     def widest(self) -> int:
         """How many numbers the layer with the most outputs puts out for one example."""
         weights = {slot.name: torch.empty(1, *slot.shape, device="meta") for slot in self.slots}
@@ -186,7 +190,7 @@ class Network:
     def __call__(self, weights: Mapping[str, Tensor], inputs: Tensor, *, training: bool = False) -> Tensor:
         """Outputs (replica, batch, output) of inputs (replica, batch, *input_shape), all replicas in one pass."""
         activations = inputs
-        for layer in self.layers:
+        for layer in self._together:
             activations = layer.apply(activations, weights, training)
         return activations
 

@@ -1,9 +1,10 @@
 """Matrix products of a cohort: every replica's own matrices, in one call.
 
-float32 goes to OpenBLAS where that is faster (see `openblas`). Elsewhere products of all replicas are one batched call of
-torch; but where the library behind `torch.bmm` is not at its best, on processors other than Intel's, large ones go
-replica by replica through oneDNN, which can be twice as fast (see benchmarks/NOTES.md). Which way a product goes depends
-on the processor and the sizes of one replica's matrices alone, so packing replicas differently changes no bit of a result.
+float32 goes to OpenBLAS where that is faster (see `openblas`). Elsewhere products of all replicas are one batched call
+of torch; but on processors other than Intel's, where the library behind `torch.bmm` is not at its best, large ones go
+replica by replica through oneDNN, which can be twice as fast (see benchmarks/NOTES.md). Which way a product goes
+depends on the processor and the sizes of one replica's matrices alone, so packing replicas differently changes no bit
+of a result.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from refute.architectures import openblas, processor
 LARGE = 2_000_000
 """Multiplications of one replica's product from which oneDNN pays for its call (measured on matrices of 64 to 784)."""
 
+_MKL = bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
 _ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 
 
@@ -110,7 +112,7 @@ def put(target: Tensor, found: Tensor, *, keep: float) -> None:
 
 def mkl_is_at_home() -> bool:
     """Whether torch multiplies by MKL on a processor that MKL was made for."""
-    return torch.backends.mkl.is_available() and processor.maker() == "Intel"
+    return _MKL and processor.maker() == "Intel"
 
 
 def _by_onednn(left: Tensor, right: Tensor) -> bool:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from refute.architectures import Network, Weights
-from refute.architectures.chains import Renamed
 from refute.architectures.folded import Folded
-from refute.architectures.layers import Activation, Layer, Residual
+from refute.architectures.layers import Activation, Layer, Renamed, Residual
 from refute.architectures.looped import Looped
 from refute.architectures.network import channels_together
 from refute.errors import ShapeError, UnknownNameError, did_you_mean

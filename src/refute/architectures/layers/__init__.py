@@ -4,8 +4,10 @@ from refute.architectures.layers.combination import Chain, Residual
 from refute.architectures.layers.convolution import Convolution
 from refute.architectures.layers.dense import Dense
 from refute.architectures.layers.elementwise import Activation, Flatten, GlobalAveragePool, MaxPool
+from refute.architectures.layers.fused import Fused, fused
 from refute.architectures.layers.interface import Differentiated, Layer, Shape, Slot, Step, Tensors
 from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
+from refute.architectures.layers.renamed import Renamed
 
 __all__ = [
     "BATCH_NORM_EPSILON",
@@ -17,12 +19,15 @@ __all__ = [
     "Dense",
     "Differentiated",
     "Flatten",
+    "Fused",
     "GlobalAveragePool",
     "Layer",
     "MaxPool",
+    "Renamed",
     "Residual",
     "Shape",
     "Slot",
     "Step",
     "Tensors",
+    "fused",
 ]

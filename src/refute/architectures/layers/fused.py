@@ -1,0 +1,257 @@
+"""Batch normalization, a maximum over squares and a relu, taken together on the CPU: fewer passes through memory.
+
+`fused` puts such layers in place of those that a chain has one after another; the numbers are the same, within
+rounding. As a normalization is monotone in each channel, the largest of its outputs is found among its inputs, and only
+the quarter that is chosen is normalized.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refute.architectures.layers import kernels
+from refute.architectures.layers.elementwise import Activation, MaxPool
+from refute.architectures.layers.images import by_replica, side_by_side
+from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
+from refute.architectures.layers.kernels import Array
+from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
+from refute.architectures.layers.renamed import Renamed
+from refute.architectures.products import put
+
+LONG = 256
+"""Numbers of one replica that the kernels' inner loops run over, about."""
+RELU = Activation("relu")
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A batch normalization, then a maximum over 2 x 2 squares, then a relu, as one; the maximum may stand alone.
+
+    Where the kernels can't be used (autograd, other devices), the layers are run one after another.
+    """
+
+    norm: Layer | None = None
+    pool: MaxPool | None = None
+    relu: Activation | None = None
+    loops = False
+    groups = True
+
+    @property
+    def parts(self) -> tuple[Layer, ...]:
+        return tuple(part for part in (self.norm, self.pool, self.relu) if part is not None)
+
+    @property
+    def mixes(self) -> bool:
+        return any(part.mixes for part in self.parts)
+
+    def slots(self) -> tuple[Slot, ...]:
+        return tuple(slot for part in self.parts for slot in part.slots())
+
+    def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:
+        if not training and not torch.is_grad_enabled() and _known(inputs):
+            return _FusedStep(self, weights, {}, wanted=False).evaluate(inputs)
+        for part in self.parts:
+            inputs = part.apply(inputs, weights, training)
+        return inputs
+
+    def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
+        return _FusedStep(self, weights, gradients, wanted=wanted)
+
+
+def fused(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers, with `Fused` ones in place of those that can be taken together.
+
+    >>> chain = fused([BatchNorm("norm", 4), Activation("relu"), MaxPool(), Activation("tanh")])
+    >>> [type(layer).__name__ for layer in chain], [type(part).__name__ for part in chain[0].parts]
+    (['Fused', 'Activation'], ['BatchNorm', 'MaxPool', 'Activation'])
+    """
+    found: list[Layer] = []
+    rest = maxima_first(layers)
+    while rest:
+        norm = rest.pop(0) if _normalizes(rest[0]) else None
+        pool = rest.pop(0) if rest and isinstance(rest[0], MaxPool) and rest[0].size == 2 else None
+        relu = rest.pop(0) if rest and norm and rest[0] == RELU else None
+        assert pool is None or isinstance(pool, MaxPool)
+        assert relu is None or isinstance(relu, Activation)
+        found.append(Fused(norm, pool, relu) if norm or pool else rest.pop(0))
+    return found
+
+
+def takes(weights: Tensors) -> bool:
+    """Whether networks with these weights can be trained with `Fused` layers."""
+    return all(_known(tensor) or not tensor.is_floating_point() for tensor in weights.values())
+
+
+def maxima_first(layers: Sequence[Layer]) -> list[Layer]:
+    """A relu after a maximum instead of before it: the same numbers and gradients, of a quarter of the pixels."""
+    found = list(layers)
+    for place in range(len(found) - 1):
+        if found[place] == RELU and isinstance(found[place + 1], MaxPool):
+            found[place], found[place + 1] = found[place + 1], found[place]
+    return found
+
+
+def _normalizes(layer: Layer) -> bool:
+    return isinstance(layer.layer if isinstance(layer, Renamed) else layer, BatchNorm)
+
+
+def _known(tensor: Tensor) -> bool:
+    """Whether the kernels can take it."""
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+
+
+class _FusedStep:
+    """In arrays (example, height, width, replica * channel) of images, or (replica, example, feature).
+
+    A group is what leads: one of all images, or one for each replica. What belongs to a channel is (group, channel).
+    """
+
+    spare = True
+
+    def __init__(self, layer: Fused, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
+        self.norm = None if layer.norm is None else _Norm(layer.norm, weights, gradients)
+        self.pool, self.rectifies, self.wanted = layer.pool, layer.relu is not None, wanted
+        nothing: Array = np.empty(0)
+        self.inputs, self.passed = nothing, nothing  # and memory for their gradient
+        self.chosen, self.places = nothing, nothing  # of every square
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._outputs(inputs, training=True)
+
+    def evaluate(self, inputs: Tensor) -> Tensor:
+        """Outputs in evaluation mode."""
+        return self._outputs(inputs, training=False)
+
+    def _outputs(self, inputs: Tensor, *, training: bool) -> Tensor:
+        self.inputs, replicas = _in_memory(inputs), len(inputs)
+        if self.norm is not None:
+            self.norm.settle(_rows(self.inputs, replicas), training=training)
+        self.chosen = self.inputs
+        if self.pool is not None:
+            self._choose(self.pool)
+        if self.norm is None:
+            return _by_replica(self.chosen, replicas)
+        outputs = np.empty_like(self.chosen)
+        rows = _rows(self.chosen, replicas)
+        scale, offset = _lanes(rows, self.norm.scale, self.norm.offset)
+        kernels.transform(rows, scale, offset, self.rectifies, _rows(outputs, replicas))
+        return _by_replica(outputs, replicas)
+
+    def _choose(self, pool: MaxPool) -> None:
+        """The largest of every square, where a normalization follows: of its outputs."""
+        examples, height, width, channels = self.inputs.shape
+        squares = (height + pool.ceil) // 2, (width + pool.ceil) // 2
+        scale = np.ones(channels, self.inputs.dtype) if self.norm is None else self.norm.scale[0]
+        self.chosen = np.empty((examples, *squares, channels), self.inputs.dtype)
+        self.places = np.empty(self.chosen.shape, np.uint8)
+        kernels.extremes(self.inputs, scale, self.chosen, self.places)
+
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
+        replicas, of_outputs = len(gradient), _in_memory(gradient)
+        if self.pool is not None and self.passed.shape != self.inputs.shape:
+            self.passed = np.empty_like(self.inputs)
+        if self.norm is None:
+            kernels.spread(of_outputs, self.places, self.passed)
+            return _by_replica(self.passed, replicas)
+        norm, rows = self.norm, _rows(self.chosen, replicas)
+        mean, scale, offset = _lanes(rows, norm.mean, norm.scale, norm.offset)
+        total, product = np.empty(norm.mean.shape), np.empty(norm.mean.shape)
+        of_rows = _rows(of_outputs, replicas)
+        kernels.of_weights(rows, of_rows, mean, scale, offset, self.rectifies, total, product)
+        norm.put_gradients(total, product, keep=keep)
+        if not self.wanted:
+            return None
+        share, slope = norm.through_moments(total, product, self.inputs.size // norm.mean.size)
+        if self.pool is None:
+            kernels.of_inputs(rows, of_rows, mean, scale, *_lanes(rows, share, slope))
+            return _by_replica(of_outputs, replicas)
+        lanes = _lanes(_rows(self.inputs, replicas), norm.mean, norm.scale, share, slope)
+        kernels.spread_of_inputs(self.inputs, of_outputs, self.places, lanes, self.passed)
+        return _by_replica(self.passed, replicas)
+
+
+class _Norm:
+    """A batch normalization, x -> scale x + offset; its tensors as arrays (replica, channel), the same memory."""
+
+    def __init__(self, layer: Layer, weights: Tensors, gradients: Tensors) -> None:
+        if isinstance(layer, Renamed):
+            weights, gradients = layer.own(weights), layer.own(gradients)
+            layer = layer.layer
+        assert isinstance(layer, BatchNorm)
+        own = {slot.name.rpartition(".")[2]: weights[slot.name].detach().numpy() for slot in layer.slots()}
+        self.running_mean, self.running_variance = own["running_mean"], own["running_variance"]
+        self.gamma, self.beta = own.get("gamma", np.ones(())), own.get("beta", np.zeros(()))
+        self.targets = [gradients[f"{layer.name}.{name}"] for name in ("gamma", "beta") if name in own and gradients]
+        nothing: Array = np.empty(0)
+        self.mean, self.inverse = nothing, nothing  # (group, channel), 1 / sqrt(variance + epsilon)
+        self.scale, self.offset = nothing, nothing
+
+    @np.errstate(all="ignore")  # replicas that diverge
+    def settle(self, rows: Array, *, training: bool) -> None:
+        """Find scale and offset: by the moments of these rows, which running statistics follow, or by the latter."""
+        mean, variance = self.running_mean, self.running_variance
+        if training:
+            mean, variance = self._moments(rows)
+        inverse = 1 / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPSILON)
+        scale = self.gamma * inverse
+        found = mean, scale, self.beta - mean * scale, inverse
+        self.mean, self.scale, self.offset, self.inverse = (
+            each.astype(rows.dtype).reshape(len(rows), -1) for each in found
+        )
+
+    def _moments(self, rows: Array) -> tuple[Array, Array]:
+        groups, shape = len(rows), self.running_mean.shape
+        count = rows.size // self.running_mean.size
+        first: Array = np.ascontiguousarray(rows[:, 0, : self.running_mean.size // groups])
+        total, squares = np.empty(first.shape), np.empty(first.shape)
+        kernels.moments(rows, first, total, squares)
+        lead = total / count
+        mean, variance = (first + lead).reshape(shape), np.maximum(squares / count - lead * lead, 0).reshape(shape)
+        self.running_mean += BATCH_NORM_MOMENTUM * (mean - self.running_mean)
+        unbiased = variance * np.divide(count, count - 1)
+        self.running_variance += BATCH_NORM_MOMENTUM * (unbiased - self.running_variance)
+        return mean, variance
+
+    def put_gradients(self, total: Array, product: Array, *, keep: float) -> None:
+        """`total` and `product`: sums of the outputs' gradient d and of d (x - mean), (group, channel)."""
+        for target, found in zip(self.targets, (product * self.inverse, total), strict=False):
+            put(target, torch.from_numpy(found.astype(self.mean.dtype)).view(target.shape), keep=keep)
+
+    def through_moments(self, total: Array, product: Array, count: int) -> tuple[Array, Array]:
+        """What the moments of `count` rows pass on: d - share - slope (x - mean), before the scale."""
+        found = total / count, product * np.square(self.inverse, dtype=np.float64) / count
+        share, slope = (each.astype(self.mean.dtype) for each in found)
+        return share, slope
+
+
+def _in_memory(activations: Tensor) -> Array:
+    """The array, contiguous; copied if need be."""
+    if activations.ndim == 5:
+        activations = side_by_side(activations).permute(0, 2, 3, 1)
+    return activations.detach().contiguous().numpy()
+
+
+def _by_replica(array: Array, replicas: int) -> Tensor:
+    """(replica, batch, ...) of what `_in_memory` gives, the same memory."""
+    found = torch.from_numpy(array)
+    return by_replica(found.permute(0, 3, 1, 2), replicas) if array.ndim == 4 else found
+
+
+def _rows(array: Array, replicas: int) -> Array:
+    """(group, row, lane): as many pixels or examples to a row as it takes to make it long.
+
+    How many does not depend on the number of replicas, so that packing them differently changes no bit.
+    """
+    images = array.ndim == 4
+    count = array.shape[1] * array.shape[2] if images else array.shape[1]
+    channels = array.shape[-1] // replicas if images else array.shape[-1]
+    together = max(n for n in range(1, max(1, LONG // channels) + 1) if count % n == 0)
+    return array.reshape(1 if images else replicas, -1, together * array.shape[-1])
+
+
+def _lanes(rows: Array, *of_channels: Array) -> tuple[Array, ...]:
+    """(group, lane) of (group, channel), for these rows."""
+    return tuple(np.tile(each, (1, rows.shape[2] // each.shape[1])) for each in of_channels)

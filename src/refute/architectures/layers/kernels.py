@@ -1,0 +1,198 @@
+"""Loops over activations, compiled by numba: a normalization or a maximum in one or two passes through memory.
+
+torch takes two to four times as many, and keeps eight bytes for each maximum instead of one (benchmarks/NOTES.md).
+
+Arrays are contiguous, float32 or float64. Rows (group, row, lane) may hold several pixels: a lane is a channel of one
+of `lanes / channels` pixels, so that short rows of few channels become long ones. Every channel of every replica is
+summed by itself and in the order of the rows, whatever stands beside it: packing replicas differently changes no bit.
+
+Inner loops write to few arrays, because the compiler proves before each of them that these do not overlap others.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Function = TypeVar("Function", bound=Callable[..., None])
+Array = NDArray[Any]
+
+
+def compiled(function: Function) -> Function:
+    """The function as machine code, compiled when it is first called and kept on disk where that can be written to."""
+    try:
+        ready = numba.njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written to
+        ready = numba.njit(error_model="numpy")(function)
+    return cast(Function, ready)
+
+
+@compiled
+def moments(inputs: Array, first: Array, total: Array, squares: Array) -> None:
+    """Sums of x - f and (x - f)^2 over rows and pixels.
+
+    `inputs` (group, row, lane), `first` f and `total`, `squares` float64 (group, channel).
+    """
+    groups, rows, lanes = inputs.shape
+    channels = total.shape[1]
+    start = np.empty(lanes, inputs.dtype)
+    sums, of_squares = np.empty(lanes), np.empty(lanes)
+    for g in range(groups):
+        for lane in range(lanes):
+            start[lane] = first[g, lane % channels]
+        sums[:] = 0.0
+        of_squares[:] = 0.0
+        for r in range(rows):
+            row = inputs[g, r]
+            for lane in range(lanes):
+                difference = np.float64(row[lane] - start[lane])
+                sums[lane] += difference
+                of_squares[lane] += difference * difference
+        fold(sums, total[g])
+        fold(of_squares, squares[g])
+
+
+@compiled
+def fold(lanes: Array, channels: Array) -> None:
+    """The sum over pixels: `lanes` (pixel * channel) into `channels`."""
+    size = len(channels)
+    channels[:] = lanes[:size]
+    for first in range(size, len(lanes), size):
+        for c in range(size):
+            channels[c] += lanes[first + c]
+
+
+@compiled
+def transform(inputs: Array, scale: Array, offset: Array, rectify: bool, outputs: Array) -> None:
+    """scale x + offset, and of it the positive part if `rectify`; all (group, row, lane), or (group, lane)."""
+    groups, rows, lanes = inputs.shape
+    zero = inputs.dtype.type(0)
+    for g in range(groups):
+        a, b = scale[g], offset[g]
+        for r in range(rows):
+            row, out = inputs[g, r], outputs[g, r]
+            if rectify:
+                for lane in range(lanes):
+                    value = row[lane] * a[lane] + b[lane]
+                    out[lane] = zero if value < zero else value
+            else:
+                for lane in range(lanes):
+                    out[lane] = row[lane] * a[lane] + b[lane]
+
+
+@compiled
+def extremes(images: Array, scale: Array, chosen: Array, places: Array) -> None:
+    """The x of every 2 x 2 square whose scale x is largest, the first of equals; one that is not a number wins.
+
+    `images` (example, height, width, channel), `scale` (channel). At an odd edge a square may be smaller. `chosen` are
+    the values (example, square, square, channel), `places` uint8 their pixels' numbers in the square.
+    """
+    examples, height, width, channels = images.shape
+    for n in range(examples):
+        for i in range(chosen.shape[1]):
+            top, bottom = 2 * i, min(2 * i + 1, height - 1)
+            for j in range(chosen.shape[2]):
+                left, right = 2 * j, min(2 * j + 1, width - 1)
+                one, two, three, four = (
+                    images[n, top, left],
+                    images[n, top, right],
+                    images[n, bottom, left],
+                    images[n, bottom, right],
+                )
+                value, place = chosen[n, i, j], places[n, i, j]
+                for c in range(channels):
+                    best, found, where = one[c] * scale[c], one[c], np.uint8(0)
+                    candidate = two[c] * scale[c]
+                    if candidate > best or candidate != candidate:
+                        best, found, where = candidate, two[c], np.uint8(1)
+                    candidate = three[c] * scale[c]
+                    if candidate > best or candidate != candidate:
+                        best, found, where = candidate, three[c], np.uint8(2)
+                    candidate = four[c] * scale[c]
+                    if candidate > best or candidate != candidate:
+                        best, found, where = candidate, four[c], np.uint8(3)
+                    value[c] = found
+                    place[c] = where
+
+
+@compiled
+def spread(gradient: Array, places: Array, passed: Array) -> None:
+    """Put the gradient of every square's largest pixel there, and 0 elsewhere; shapes as in `extremes`."""
+    examples, height, width, channels = passed.shape
+    zero = passed.dtype.type(0)
+    for n in range(examples):
+        for y in range(height):
+            for x in range(width):
+                out = passed[n, y, x]
+                if y // 2 >= gradient.shape[1] or x // 2 >= gradient.shape[2]:  # an edge that belongs to no square
+                    out[:] = zero
+                    continue
+                of_square, place = gradient[n, y // 2, x // 2], places[n, y // 2, x // 2]
+                here = np.uint8(2 * (y % 2) + x % 2)
+                for c in range(channels):
+                    out[c] = of_square[c] if place[c] == here else zero
+
+
+@compiled
+def of_weights(
+    inputs: Array,
+    gradient: Array,
+    mean: Array,
+    scale: Array,
+    offset: Array,
+    rectify: bool,
+    total: Array,
+    product: Array,
+) -> None:
+    """Sums of d and d (x - mean) over rows and pixels, d the gradient where scale x + offset > 0, or everywhere.
+
+    `inputs`, `gradient` (group, row, lane); `mean`, `scale`, `offset` (group, lane); `total`, `product` float64 (group,
+    channel). If `rectify`, the gradient is set to 0 where it does not pass.
+    """
+    groups, rows, lanes = inputs.shape
+    zero = inputs.dtype.type(0)
+    sums, of_products = np.empty(lanes), np.empty(lanes)
+    for g in range(groups):
+        m, a, b = mean[g], scale[g], offset[g]
+        sums[:] = 0.0
+        of_products[:] = 0.0
+        for r in range(rows):
+            row, d = inputs[g, r], gradient[g, r]
+            if rectify:
+                for lane in range(lanes):
+                    d[lane] = d[lane] if row[lane] * a[lane] + b[lane] > zero else zero
+            for lane in range(lanes):
+                sums[lane] += np.float64(d[lane])
+                of_products[lane] += np.float64(d[lane]) * np.float64(row[lane] - m[lane])
+        fold(sums, total[g])
+        fold(of_products, product[g])
+
+
+@compiled
+def of_inputs(inputs: Array, gradient: Array, mean: Array, scale: Array, share: Array, slope: Array) -> None:
+    """d <- scale (d - share - slope (x - mean)).
+
+    `inputs` x and `gradient` d (group, row, lane), the others (group, lane).
+    """
+    groups, rows, lanes = inputs.shape
+    for g in range(groups):
+        m, a, s, k = mean[g], scale[g], share[g], slope[g]
+        for r in range(rows):
+            row, d = inputs[g, r], gradient[g, r]
+            for lane in range(lanes):
+                d[lane] = a[lane] * (d[lane] - s[lane] - (row[lane] - m[lane]) * k[lane])
+
+
+@compiled
+def spread_of_inputs(images: Array, gradient: Array, places: Array, of_lanes: tuple[Array, ...], passed: Array) -> None:
+    """`spread`, then `of_inputs`, image by image, so that the second one finds the first one's results in cache.
+
+    `of_lanes`: mean, scale, share and slope (1, lane).
+    """
+    mean, scale, share, slope = of_lanes
+    lanes = mean.shape[1]
+    for n in range(len(images)):
+        spread(gradient[n : n + 1], places[n : n + 1], passed[n : n + 1])
+        of_inputs(images[n].reshape(1, -1, lanes), passed[n].reshape(1, -1, lanes), mean, scale, share, slope)
