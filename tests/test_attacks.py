@@ -183,3 +183,16 @@ def test_corners_of_a_small_cube_are_none_worse() -> None:
     corners = torch.tensor(list(itertools.product((-0.2, 0.2), repeat=6)), dtype=torch.float64).view(-1, *SHAPE)
     losses = torch.stack([model.loss(inputs() + corner) for corner in corners])
     torch.testing.assert_close(found, losses.amax(dim=0))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_random_starts_do_not_depend_on_packing(norm: Norm) -> None:
+    """Bit for bit, with numbers of examples that do not fill the last of a processor's vectors."""
+    examples, replicas = 21, 40
+    inputs = torch.zeros(replicas, examples, 1, 8, 8)
+    attack = PGD(0.5, norm, 0.0, steps=1)
+    together = attack.perturb(inputs, torch.ones_like, torch.zeros_like, streams(range(replicas)))
+    for replica in range(replicas):
+        part = slice(replica, replica + 1)
+        alone = attack.perturb(inputs[part], torch.ones_like, torch.zeros_like, streams(range(replica, replica + 1)))
+        assert torch.equal(alone, together[part])

@@ -152,8 +152,9 @@ class PGD:
             drawn = torch.stack([torch.rand(shape, generator=generator) for generator in generators])
             return (2 * drawn - 1).to(inputs)
         directions = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        chances = torch.stack([torch.rand(shape[0], generator=generator) for generator in generators])
-        radii = chances ** (1 / math.prod(shape[1:]))
+        root = 1 / math.prod(shape[1:])
+        # each replica's powers by themselves: the last few of an array are rounded otherwise than those before
+        radii = torch.stack([torch.rand(shape[0], generator=generator) ** root for generator in generators])
         return (directions / _norms(directions) * _spread(radii, directions)).to(inputs)
 
 

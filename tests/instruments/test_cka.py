@@ -1,5 +1,6 @@
 """CKA against its definition by Gram matrices, and what leaves it as it is."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,17 +17,20 @@ def drawn(*shape: int) -> torch.Tensor:
 
 
 def by_definition(x: torch.Tensor, y: torch.Tensor, debiased: bool) -> float:
-    """HSIC of one replica with every matrix written out, as in the head of cka.py."""
+    """HSIC of one replica with every matrix written out, as in the head of cka.py.
+
+    In numpy's longest numbers: with features far from 0, sums of Gram matrices cancel, and doubles lose digits here.
+    """
     n = len(x)
-    k, other = x @ x.T, y @ y.T
+    k, other = (part @ part.T for part in (each.numpy().astype(np.longdouble) for each in (x, y)))
     if not debiased:
-        h = torch.eye(n, dtype=x.dtype) - 1 / n
-        return float(torch.trace(k @ h @ other @ h)) / (n - 1) ** 2
-    k, other = k - torch.diag(k.diagonal()), other - torch.diag(other.diagonal())
-    ones = torch.ones(n, dtype=x.dtype)
-    found = torch.trace(k @ other)
+        h = np.eye(n, dtype=np.longdouble) - 1 / np.longdouble(n)
+        return float(np.trace(k @ h @ other @ h) / (n - 1) ** 2)
+    k, other = k - np.diag(k.diagonal()), other - np.diag(other.diagonal())
+    ones = np.ones(n, dtype=np.longdouble)
+    found = np.trace(k @ other)
     found = found + (ones @ k @ ones) * (ones @ other @ ones) / ((n - 1) * (n - 2))
-    return float(found - 2 / (n - 2) * (ones @ k @ other @ ones)) / (n * (n - 3))
+    return float((found - 2 * (ones @ k @ other @ ones) / (n - 2)) / (n * (n - 3)))
 
 
 @pytest.mark.parametrize("debiased", [False, True])
