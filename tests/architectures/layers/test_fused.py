@@ -12,7 +12,8 @@ from torch import Tensor
 
 from refute.architectures import Network, Weights
 from refute.architectures.layers import Activation, BatchNorm, Dense, Fused, Layer, MaxPool, Renamed, fused, kernels
-from refute.architectures.layers.fused import LONG, _rows, takes
+from refute.architectures.layers.arrays import LONG, rows_of
+from refute.architectures.layers.fused import takes
 
 CHANNELS = 3
 RELU = Activation("relu")
@@ -223,7 +224,7 @@ def test_other_types_and_devices_go_another_way() -> None:
 @pytest.mark.parametrize("channels", [1, 5, 16, 300])
 def test_rows_are_as_long_for_any_number_of_replicas(channels: int) -> None:
     pixels = {
-        _rows(np.empty((3, 6, 6, channels * replicas)), replicas).shape[2] // (channels * replicas)
+        rows_of(np.empty((3, 6, 6, channels * replicas)), replicas).shape[2] // (channels * replicas)
         for replicas in (1, 2, 7)
     }
     assert len(pixels) == 1

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from refute.architectures.layers import kernels
+from refute.architectures.layers.arrays import in_memory, known, rows_of
 from refute.architectures.layers.images import by_replica, side_by_side
 from refute.architectures.layers.interface import Slot, Step, Tensors
 from refute.architectures.products import put
@@ -69,7 +72,7 @@ class _ConvolutionStep:
         return by_replica(torch.conv2d(self.inputs, self.kernels, bias, *self.sides, replicas), replicas)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
-        replicas = len(gradient)
+        replicas, by_kernel = len(gradient), known(gradient)
         of_input, of_kernel, of_bias = torch.ops.aten.convolution_backward(
             side_by_side(gradient),
             self.inputs,
@@ -79,9 +82,18 @@ class _ConvolutionStep:
             False,
             [0, 0],
             replicas,
-            [self.wanted, True, self.layer.bias],
+            [self.wanted, True, self.layer.bias and not by_kernel],
         )
         put(self.weight_gradient, of_kernel.view(self.weight_gradient.shape), keep=keep)
         if self.bias_gradient is not None:
+            of_bias = _totals(gradient) if by_kernel else of_bias
             put(self.bias_gradient, of_bias.view(self.bias_gradient.shape), keep=keep)
         return by_replica(of_input, replicas) if self.wanted else None
+
+
+def _totals(gradient: Tensor) -> Tensor:
+    """Its sum over examples and pixels; oneDNN would take two to three times as long, with the kernels' gradient."""
+    rows = rows_of(in_memory(gradient), len(gradient))
+    total = np.empty((1, gradient.shape[0] * gradient.shape[2]))
+    kernels.totals(rows, total)
+    return torch.from_numpy(total).to(gradient.dtype)

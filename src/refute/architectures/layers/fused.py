@@ -13,16 +13,14 @@ import torch
 from torch import Tensor
 
 from refute.architectures.layers import kernels
+from refute.architectures.layers.arrays import as_replicas, in_memory, known, lanes_of, rows_of
 from refute.architectures.layers.elementwise import Activation, MaxPool
-from refute.architectures.layers.images import by_replica, side_by_side
 from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
 from refute.architectures.layers.kernels import Array
 from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
 from refute.architectures.layers.renamed import Renamed
 from refute.architectures.products import put
 
-LONG = 256
-"""Numbers of one replica that the kernels' inner loops run over, about."""
 RELU = Activation("relu")
 
 
@@ -51,7 +49,7 @@ class Fused:
         return tuple(slot for part in self.parts for slot in part.slots())
 
     def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:
-        if not training and not torch.is_grad_enabled() and _known(inputs):
+        if not training and not torch.is_grad_enabled() and known(inputs):
             return _FusedStep(self, weights, {}, wanted=False).evaluate(inputs)
         for part in self.parts:
             inputs = part.apply(inputs, weights, training)
@@ -82,7 +80,7 @@ def fused(layers: Sequence[Layer]) -> list[Layer]:
 
 def takes(weights: Tensors) -> bool:
     """Whether networks with these weights can be trained with `Fused` layers."""
-    return all(_known(tensor) or not tensor.is_floating_point() for tensor in weights.values())
+    return all(known(tensor) or not tensor.is_floating_point() for tensor in weights.values())
 
 
 def maxima_first(layers: Sequence[Layer]) -> list[Layer]:
@@ -96,11 +94,6 @@ def maxima_first(layers: Sequence[Layer]) -> list[Layer]:
 
 def _normalizes(layer: Layer) -> bool:
     return isinstance(layer.layer if isinstance(layer, Renamed) else layer, BatchNorm)
-
-
-def _known(tensor: Tensor) -> bool:
-    """Whether the kernels can take it."""
-    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
 class _FusedStep:
@@ -126,19 +119,19 @@ class _FusedStep:
         return self._outputs(inputs, training=False)
 
     def _outputs(self, inputs: Tensor, *, training: bool) -> Tensor:
-        self.inputs, replicas = _in_memory(inputs), len(inputs)
+        self.inputs, replicas = in_memory(inputs), len(inputs)
         if self.norm is not None:
-            self.norm.settle(_rows(self.inputs, replicas), training=training)
+            self.norm.settle(rows_of(self.inputs, replicas), training=training)
         self.chosen = self.inputs
         if self.pool is not None:
             self._choose(self.pool)
         if self.norm is None:
-            return _by_replica(self.chosen, replicas)
+            return as_replicas(self.chosen, replicas)
         outputs = np.empty_like(self.chosen)
-        rows = _rows(self.chosen, replicas)
-        scale, offset = _lanes(rows, self.norm.scale, self.norm.offset)
-        kernels.transform(rows, scale, offset, self.rectifies, _rows(outputs, replicas))
-        return _by_replica(outputs, replicas)
+        rows = rows_of(self.chosen, replicas)
+        scale, offset = lanes_of(rows, self.norm.scale, self.norm.offset)
+        kernels.transform(rows, scale, offset, self.rectifies, rows_of(outputs, replicas))
+        return as_replicas(outputs, replicas)
 
     def _choose(self, pool: MaxPool) -> None:
         """The largest of every square, where a normalization follows: of its outputs."""
@@ -150,27 +143,27 @@ class _FusedStep:
         kernels.extremes(self.inputs, scale, self.chosen, self.places)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
-        replicas, of_outputs = len(gradient), _in_memory(gradient)
+        replicas, of_outputs = len(gradient), in_memory(gradient)
         if self.pool is not None and self.passed.shape != self.inputs.shape:
             self.passed = np.empty_like(self.inputs)
         if self.norm is None:
             kernels.spread(of_outputs, self.places, self.passed)
-            return _by_replica(self.passed, replicas)
-        norm, rows = self.norm, _rows(self.chosen, replicas)
-        mean, scale, offset = _lanes(rows, norm.mean, norm.scale, norm.offset)
+            return as_replicas(self.passed, replicas)
+        norm, rows = self.norm, rows_of(self.chosen, replicas)
+        mean, scale, offset = lanes_of(rows, norm.mean, norm.scale, norm.offset)
         total, product = np.empty(norm.mean.shape), np.empty(norm.mean.shape)
-        of_rows = _rows(of_outputs, replicas)
+        of_rows = rows_of(of_outputs, replicas)
         kernels.of_weights(rows, of_rows, mean, scale, offset, self.rectifies, total, product)
         norm.put_gradients(total, product, keep=keep)
         if not self.wanted:
             return None
         share, slope = norm.through_moments(total, product, self.inputs.size // norm.mean.size)
         if self.pool is None:
-            kernels.of_inputs(rows, of_rows, mean, scale, *_lanes(rows, share, slope))
-            return _by_replica(of_outputs, replicas)
-        lanes = _lanes(_rows(self.inputs, replicas), norm.mean, norm.scale, share, slope)
+            kernels.of_inputs(rows, of_rows, mean, scale, *lanes_of(rows, share, slope))
+            return as_replicas(of_outputs, replicas)
+        lanes = lanes_of(rows_of(self.inputs, replicas), norm.mean, norm.scale, share, slope)
         kernels.spread_of_inputs(self.inputs, of_outputs, self.places, lanes, self.passed)
-        return _by_replica(self.passed, replicas)
+        return as_replicas(self.passed, replicas)
 
 
 class _Norm:
@@ -225,33 +218,3 @@ class _Norm:
         found = total / count, product * np.square(self.inverse, dtype=np.float64) / count
         share, slope = (each.astype(self.mean.dtype) for each in found)
         return share, slope
-
-
-def _in_memory(activations: Tensor) -> Array:
-    """The array, contiguous; copied if need be."""
-    if activations.ndim == 5:
-        activations = side_by_side(activations).permute(0, 2, 3, 1)
-    return activations.detach().contiguous().numpy()
-
-
-def _by_replica(array: Array, replicas: int) -> Tensor:
-    """(replica, batch, ...) of what `_in_memory` gives, the same memory."""
-    found = torch.from_numpy(array)
-    return by_replica(found.permute(0, 3, 1, 2), replicas) if array.ndim == 4 else found
-
-
-def _rows(array: Array, replicas: int) -> Array:
-    """(group, row, lane): as many pixels or examples to a row as it takes to make it long.
-
-    How many does not depend on the number of replicas, so that packing them differently changes no bit.
-    """
-    images = array.ndim == 4
-    count = array.shape[1] * array.shape[2] if images else array.shape[1]
-    channels = array.shape[-1] // replicas if images else array.shape[-1]
-    together = max(n for n in range(1, max(1, LONG // channels) + 1) if count % n == 0)
-    return array.reshape(1 if images else replicas, -1, together * array.shape[-1])
-
-
-def _lanes(rows: Array, *of_channels: Array) -> tuple[Array, ...]:
-    """(group, lane) of (group, channel), for these rows."""
-    return tuple(np.tile(each, (1, rows.shape[2] // each.shape[1])) for each in of_channels)

@@ -55,6 +55,20 @@ def moments(inputs: Array, first: Array, total: Array, squares: Array) -> None:
 
 
 @compiled
+def totals(inputs: Array, total: Array) -> None:
+    """Sums over rows and pixels: `inputs` (group, row, lane), `total` float64 (group, channel)."""
+    groups, rows, lanes = inputs.shape
+    sums = np.empty(lanes)
+    for g in range(groups):
+        sums[:] = 0.0
+        for r in range(rows):
+            row = inputs[g, r]
+            for lane in range(lanes):
+                sums[lane] += np.float64(row[lane])
+        fold(sums, total[g])
+
+
+@compiled
 def fold(lanes: Array, channels: Array) -> None:
     """The sum over pixels: `lanes` (pixel * channel) into `channels`."""
     size = len(channels)
@@ -121,14 +135,14 @@ def extremes(images: Array, scale: Array, chosen: Array, places: Array) -> None:
 def spread(gradient: Array, places: Array, passed: Array) -> None:
     """Put the gradient of every square's largest pixel there, and 0 elsewhere; shapes as in `extremes`."""
     examples, height, width, channels = passed.shape
+    rows, columns = min(height, 2 * gradient.shape[1]), min(width, 2 * gradient.shape[2])
     zero = passed.dtype.type(0)
     for n in range(examples):
-        for y in range(height):
-            for x in range(width):
+        passed[n, rows:] = zero  # an edge that belongs to no square
+        passed[n, :, columns:] = zero
+        for y in range(rows):
+            for x in range(columns):
                 out = passed[n, y, x]
-                if y // 2 >= gradient.shape[1] or x // 2 >= gradient.shape[2]:  # an edge that belongs to no square
-                    out[:] = zero
-                    continue
                 of_square, place = gradient[n, y // 2, x // 2], places[n, y // 2, x // 2]
                 here = np.uint8(2 * (y % 2) + x % 2)
                 for c in range(channels):
