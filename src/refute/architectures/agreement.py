@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from refute.architectures.folded import Folded
 from refute.architectures.folding import NotFoldable, Order, order_of
+from refute.architectures.layers import Layer, Slot
 from refute.architectures.looped import Looped
 from refute.errors import UsageError
 from refute.randomness import stream
@@ -25,6 +26,24 @@ class _Found:
     outputs: Tensor
     gradients: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Layers one after another, which a module's code was found to run through."""
+
+    layers: tuple[Layer, ...]
+
+    def slots(self) -> tuple[Slot, ...]:
+        return tuple(slot for layer in self.layers for slot in layer.slots())
+
+    def apply(self, inputs: Tensor, weights: Mapping[str, Tensor], training: bool) -> Tensor:
+        for layer in self.layers:
+            inputs = layer.apply(inputs, weights, training)
+        return inputs
+
+
+Candidate = Looped | Folded | Followed
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +83,9 @@ class Trial:
             ]
         return not _close(torch.cat(parts, dim=1), whole.outputs)
 
-    def difference(self, layer: Looped | Folded) -> str:
-        """In what the layer differs from looped mode; empty if it agrees."""
+    def difference(self, layer: Candidate) -> str:
+        """In what the layer differs from looped mode, of the tensors that it has; empty if it agrees."""
+        own = {slot.name for slot in layer.slots()}
         if isinstance(layer, Folded):
             layer.fold.recording = True
         try:
@@ -86,6 +106,8 @@ class Trial:
             if not _close(there.outputs, here.outputs):
                 return f"examples of a batch act on one another: folded outputs differ {mode}"
             for name, tensor in {**here.gradients, **here.buffers}.items():
+                if name not in own:
+                    continue
                 other = there.gradients[name] if name in here.gradients else there.buffers[name]
                 if not _close(other, tensor):
                     return f"folded and looped mode differ in {name} {mode}"
@@ -131,7 +153,7 @@ def _trial_weights(looped: Looped, drawn: list[Mapping[str, Tensor]], dtype: tor
     return weights
 
 
-def _pass(layer: Looped | Folded, weights: Mapping[str, Tensor], inputs: Tensor, *, training: bool) -> _Found:
+def _pass(layer: Candidate, weights: Mapping[str, Tensor], inputs: Tensor, *, training: bool) -> _Found:
     trained = [slot.name for slot in layer.slots() if not slot.buffer]
     own = {name: tensor.clone() for name, tensor in weights.items()}
     leaves = [own[name].requires_grad_() for name in trained]

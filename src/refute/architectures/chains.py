@@ -1,6 +1,7 @@
-"""nn.Sequential made of layers that refute has itself: translated, it gets their hand-written backward passes."""
+"""Modules made of layers that refute has itself: translated, they get their hand-written backward passes."""
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,9 @@ from refute.architectures.layers import (
     Layer,
     MaxPool,
     Renamed,
+    Residual,
 )
+from refute.architectures.tracing import Branches, Named, Part, parts_of
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,67 @@ def as_chain(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Layer, ..
     >>> [slot.name for layer in layers[1:] for slot in layer.slots()]
     ['1.weight', '1.bias', '1.running_mean', '1.running_var', '2.weight', '2.bias']
     """
-    layers: list[Layer] = []
-    activations = torch.zeros(2, *input_shape)
-    parts = [] if _changed(module) else list(_parts(module, ""))
-    if not parts or _tied([part for _, part in parts]):
+    parts = [Named(name, part) for name, part in _parts(module, "")]
+    if _changed(module) or not all(type(part.module) in RULES for part in parts):
         return None
-    for (name, part), (_, following) in zip(parts, [*parts[1:], ("", nn.Identity())], strict=True):
-        rule = RULES.get(type(part))
-        found = rule.layers(part, name or "module", activations.ndim - 1, following) if rule else None
+    if _tied([part.module for part in parts]):
+        return None
+    return _layers(parts, input_shape)
+
+
+def followed(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Layer, ...] | None:
+    """As `as_chain`, of any module whose code can be followed from layer to layer, with residual connections.
+
+    That the layers do the same as the module is for the caller to try out (see `tracing`).
+
+    >>> class Skipping(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.inside = nn.Linear(4, 4)
+    ...     def forward(self, x):
+    ...         return torch.relu(x + self.inside(x))
+    >>> [type(layer).__name__ for layer in followed(Skipping(), (4,))]
+    ['Residual', 'Activation']
+    """
+    parts = None if _changed(module) else parts_of(module)
+    layers = _layers(parts, input_shape) if parts else None
+    if layers is None:
+        return None
+    own = [slot.name for layer in layers for slot in layer.slots()]
+    trained = {name for name, _ in module.named_parameters()}
+    return layers if len(set(own)) == len(own) and trained <= set(own) else None
+
+
+def _layers(parts: Sequence[Part], input_shape: tuple[int, ...]) -> tuple[Layer, ...] | None:
+    """None where refute has no such layer, or the parts do not take such inputs."""
+    try:
+        return _translated(parts, torch.zeros(2, *input_shape))[0] if parts else None
+    except (RuntimeError, _NoSuchLayerError):
+        return None
+
+
+class _NoSuchLayerError(Exception):
+    """refute has no layer with these settings."""
+
+
+def _translated(parts: Sequence[Part], activations: Tensor) -> tuple[tuple[Layer, ...], Tensor]:
+    """The layers, and what comes out of them for these activations (example, ...)."""
+    layers: list[Layer] = []
+    for part, following in itertools.zip_longest(parts, parts[1:]):
+        if isinstance(part, Branches):
+            shortcut, _ = _translated(part.shortcut, activations)
+            body, activations = _translated(part.body, activations)
+            layers.append(Residual(body, shortcut, "identity"))
+            continue
+        rule = RULES.get(type(part.module))
+        behind = following.module if isinstance(following, Named) else nn.Identity()
+        found = rule.layers(part.module, part.name or "module", activations.ndim - 1, behind) if rule else None
         if rule is None or found is None:
-            return None
-        layers += [_with_names(layer, name, {ours: theirs for theirs, ours in rule.names.items()}) for layer in found]
-        try:
-            activations = _after(part, activations)
-        except RuntimeError:  # an input shape that the module does not take
-            return None
-    return tuple(layers)
+            raise _NoSuchLayerError
+        names = {ours: theirs for theirs, ours in rule.names.items()}
+        layers += [_with_names(layer, part.name, names) for layer in found]
+        activations = _after(part.module, activations)
+    return tuple(layers), activations
 
 
 def _with_names(layer: Layer, module: str, names: Mapping[str, str]) -> Layer:

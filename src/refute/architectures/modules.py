@@ -1,7 +1,9 @@
 """Any nn.Module as a layer of a cohort.
 
+Followed: translated to layers of refute, where its code runs through such layers one after another (see `chains`).
 Folded: all replicas at once, with the replica axis folded into the batch axis (see `folding`). Whether a module can be
-run so is not guessed: `as_layer` runs two replicas both ways, in float64, and compares outputs, gradients and buffers.
+run in one of these ways is not guessed: two replicas are run both ways, in float64, and outputs, gradients and buffers
+are compared.
 Looped: one replica after the other, for any module.
 """
 
@@ -12,9 +14,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from refute.architectures.agreement import Trial
+from refute.architectures.agreement import Followed, Trial
+from refute.architectures.chains import followed
 from refute.architectures.folded import Folded, folded
 from refute.architectures.folding import NotFoldable
+from refute.architectures.layers import Layer
 from refute.architectures.looped import (
     Looped,
     MakeModule,
@@ -39,6 +43,22 @@ AXES = (2, 3, 4, None)
 """Numbers of axes of the activations that scalars and vectors owned by unknown modules are tried with."""
 
 
+def as_layers(
+    make_module: MakeModule,
+    input_shape: tuple[int, ...],
+    *,
+    input_dtype: torch.dtype | None = None,
+    examples: Tensor | None = None,
+    fold: bool = True,
+) -> tuple[Layer, ...]:
+    """The module as layers of refute where its code can be followed, else as one layer; arguments as of `as_layer`."""
+    looped, trial = _looped(make_module, input_shape, input_dtype, examples)
+    layers = followed(made(make_module, 0), input_shape) if fold and not looped.noisy else None
+    if layers and not trial.difference(Followed(layers)):
+        return layers
+    return (_one_layer(make_module, looped, trial) if fold else looped,)
+
+
 def as_layer(
     make_module: MakeModule,
     input_shape: tuple[int, ...],
@@ -59,6 +79,13 @@ def as_layer(
     Raises:
         UsageError: the module takes no inputs of that shape and type, or gives no tensor.
     """
+    looped, trial = _looped(make_module, input_shape, input_dtype, examples)
+    return _one_layer(make_module, looped, trial) if fold else looped
+
+
+def _looped(
+    make_module: MakeModule, input_shape: tuple[int, ...], input_dtype: torch.dtype | None, examples: Tensor | None
+) -> tuple[Looped, Trial]:
     template = made(make_module, 0)
     if any(nn.parameter.is_lazy(tensor) for tensor in (*template.parameters(), *template.buffers())):
         raise UsageError(
@@ -73,8 +100,10 @@ def as_layer(
     looped = replace(looped, mixes=noisy or trial.mixes(looped), channels_last=together)
     if looped.channels_last and trial.difference(looped):
         looped = replace(looped, channels_last=False)
-    if not fold:
-        return looped
+    return looped, trial
+
+
+def _one_layer(make_module: MakeModule, looped: Looped, trial: Trial) -> Folded | Looped:
     reasons = []
     ways = [(axes, False) for axes in AXES] + [(axes, True) for axes in AXES if axes]
     for axes, matrices in ways:
@@ -83,7 +112,7 @@ def as_layer(
         except NotFoldable as error:
             reasons.append(str(error))
             continue
-        for split in (False, True) if noisy else (False,):
+        for split in (False, True) if looped.noisy else (False,):
             candidate = replace(candidate, split=split)
             reason = trial.difference(candidate)
             if not reason:

@@ -18,7 +18,7 @@ from refute.architectures.initialization import draw
 from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, Step, fused
 from refute.architectures.looped import MakeModule, made
 from refute.architectures.looped import draw as draw_module
-from refute.architectures.modules import as_layer
+from refute.architectures.modules import as_layers
 from refute.errors import ShapeError
 from refute.randomness import stream
 
@@ -283,9 +283,10 @@ class Network:
     ) -> "Network":
         """Any nn.Module factory as a network.
 
-        A chain (nn.Sequential) of layers that refute has itself becomes these layers. Other modules run all replicas at
-        once where that is found to give the same numbers as running them one by one, which is tried out here in
-        float64; else one by one (`why` of the layer then says what stood in the way).
+        A chain (nn.Sequential) of layers that refute has itself becomes these layers, and so does a module whose code
+        runs through such layers and residual connections. Other modules run all replicas at once where they can, else
+        one by one (`why` of the layer then says what stood in the way). That one way gives the same numbers as another
+        is tried out here, in float64.
 
         The factory draws its weights from torch's global generator, which is seeded for each replica and put back.
 
@@ -307,8 +308,7 @@ class Network:
         """
         layers = as_chain(made(make_module, 0), input_shape) if fold else None
         if layers is None:
-            layer = as_layer(make_module, input_shape, input_dtype=input_dtype, examples=examples, fold=fold)
-            layers = (layer,)
+            layers = as_layers(make_module, input_shape, input_dtype=input_dtype, examples=examples, fold=fold)
         return Network(name, layers, input_shape, outputs, lambda seed: draw_module(make_module, seed))
 
 
