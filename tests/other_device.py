@@ -19,9 +19,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
@@ -77,6 +79,13 @@ class Elsewhere(Tensor):
     def __format__(self, form: str) -> str:
         return format(self.inner, form)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Elsewhere":
+        made = Elsewhere(self.inner.clone()).requires_grad_(self.requires_grad)
+        if isinstance(self, torch.nn.Parameter):
+            made._is_param = True  # what tells torch that a subclass is a parameter
+        memo[id(self)] = made
+        return made
+
     def tolist(self) -> Any:
         return self.inner.tolist()
 
@@ -102,6 +111,10 @@ class _Function(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in (Tensor.__getitem__, Tensor.__setitem__) and isinstance(args[0], Elsewhere):
+            given = [_index(each) for each in args[1]] if isinstance(args[1], tuple) else _index(args[1])
+            values = [_index(each) for each in args[2:]]
+            return func(args[0], tuple(given) if isinstance(given, list) else given, *values)
         if func not in (torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor):
             return func(*args, **kwargs)
         asked = kwargs.pop("device", None)
@@ -111,6 +124,11 @@ class _Function(TorchFunctionMode):
         if asked is None or isinstance(args[0], Elsewhere):
             return func(*args, **kwargs, **({} if asked is None else {"device": asked}))
         return func(*args, **kwargs).to(asked)
+
+
+def _index(given: Any) -> Any:
+    """Lists as tensors of the device."""
+    return torch.tensor(given).to(DEVICE) if isinstance(given, list | np.ndarray) else given
 
 
 @contextmanager
@@ -128,9 +146,10 @@ def compute(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     there = _goes(func, args, kwargs) if func in COPIES or kwargs.get("device") is not None else bool(elsewhere)
     if not there and not elsewhere:
         return func(*args, **kwargs)
-    if func not in COPIES:
+    if elsewhere and func not in COPIES:
         _refuse_mixtures(func, args, flat)
     _refuse_what_cuda_lacks(func, kwargs, flat)
+    given = args, kwargs
     args, kwargs = tree_unflatten([each.inner if isinstance(each, Elsewhere) else each for each in flat], layout)
     kwargs = {name: torch.device("cpu") if name == "device" else value for name, value in kwargs.items()}
     if func is aten._fused_sdp_choice.default:
@@ -138,6 +157,9 @@ def compute(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if func is aten.linalg_lstsq.default:
         kwargs["driver"] = "gels"
     found = func(*args, **kwargs)
+    if torch.Tag.inplace_view in func.tags:  # the wrapper changes its shape in the same way
+        with no_dispatch():
+            func(*given[0], **given[1])
     _refuse_new_shapes(func, elsewhere)
     same = {id(each.inner): each for each in elsewhere}  # what works in place hands back what it was given
 
@@ -211,6 +233,8 @@ def cpu_only() -> frozenset[str]:
 
 def _items(value: Any) -> list[tuple[str, Any]] | None:
     """Named parts of a value that holds others, or None."""
+    if isinstance(value, Network):
+        return None
     if is_dataclass(value) and not isinstance(value, type):
         return [(each.name, getattr(value, each.name)) for each in fields(value)]
     if isinstance(value, Mapping):
@@ -225,7 +249,7 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     items = _items(value)
-    if items is None or isinstance(value, Network):
+    if items is None:
         return value
     made = [_changed(each, change) for _, each in items]
     if is_dataclass(value) and not isinstance(value, type):
@@ -256,3 +280,18 @@ def parts(value: Any) -> dict[str, Any]:
     if items is None:
         return {"": value} if isinstance(value, Tensor | float | int) else {}
     return {f"{name}.{below}": part for name, each in items for below, part in parts(each).items()}
+
+
+def assert_close(there: Any, here: Any, **tolerances: float) -> None:
+    """Every tensor and number in one value is near that of the other."""
+    found, expected = parts(there), parts(here)
+    assert expected, "nothing to compare"
+    assert found.keys() == expected.keys()
+    for name, one in expected.items():
+        torch.testing.assert_close(
+            found[name],
+            one,
+            equal_nan=True,
+            msg=lambda text, name=name: f"{name}: {text}",
+            **tolerances,  # type: ignore[arg-type]
+        )

@@ -153,6 +153,7 @@ def _samples(template: nn.Module, shape: tuple[int, ...], dtype: torch.dtype | N
     generator = stream(0, "samples of inputs")
     candidates = []
     if examples is not None:
+        examples = examples.cpu()
         candidates.append(torch.cat([examples[: 2 * count]] * math.ceil(2 * count / len(examples)))[: 2 * count])
     elif dtype is None or dtype.is_floating_point:
         candidates.append(torch.randn(2 * count, *shape, generator=generator, dtype=dtype or torch.float32))

@@ -91,7 +91,7 @@ def align(
         moved.append(still)
     return Alignment(
         aligned,
-        {name: torch.stack([own[number] for own in orders]) for number, name in enumerate(layers[:-1])},
+        {name: torch.stack([own[n] for own in orders]).to(first.flat.device) for n, name in enumerate(layers[:-1])},
         (first.flat.double() - second.flat).norm(dim=1),
         (first.flat.double() - aligned.flat).norm(dim=1),
         {"not converged": torch.tensor(moved, device=first.flat.device)},

@@ -202,8 +202,8 @@ def corruption_accuracy(
     ordered = error.gather(1, wanted.abs().argsort().expand_as(error).to(error.device))
     flags = {"rises with the level": (falls > falls.cummin(dim=1).values + 2 * ordered + 1e-9).any(dim=1)}
     return CorruptionAccuracy(
-        wanted, accuracy, error, all_right.mean(dim=3), torch.stack(moves, dim=1), flags
-    )  # fmt: skip
+        wanted.to(accuracy.device), accuracy, error, all_right.mean(dim=3), torch.stack(moves, dim=1), flags
+    )
 
 
 def corrupted_target(

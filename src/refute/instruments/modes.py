@@ -173,7 +173,8 @@ def plateau_count(losses: Tensor, times: Tensor, *, points: int = 400) -> Tensor
 
     Definition: minima of |dL / d log t| between two neighbouring maxima that lie below 30 % of the lower of them.
     """
-    return torch.tensor([float(_plateaus(*pair, points)) for pair in zip(losses, times, strict=True)])
+    counts = [float(_plateaus(*pair, points)) for pair in zip(losses, times, strict=True)]
+    return torch.tensor(counts, device=losses.device)
 
 
 def _plateaus(losses: Tensor, times: Tensor, points: int) -> int:

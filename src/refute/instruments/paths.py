@@ -130,7 +130,7 @@ def profile_of(
         "few points": torch.full_like(losses[:, 0], points < FEWEST_POINTS, dtype=torch.bool),
         "not finite": ~torch.isfinite(losses).all(dim=1),
     }
-    return Profile(fractions, losses, errors, chance, flags)
+    return Profile(fractions.to(losses.device), losses, errors, chance, flags)
 
 
 def line_profile(

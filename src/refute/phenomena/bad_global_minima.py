@@ -95,7 +95,7 @@ def _measured(
     found: Mapping[tuple[str, str], Second],
     epochs: Sequence[float],
 ) -> dict[str, Any]:
-    nothing = torch.full((len(cohort),), math.nan, dtype=torch.float64)
+    nothing = torch.full((len(cohort),), math.nan, dtype=torch.float64, device=cohort.device)
 
     def gap(start: str, recipe: str = "plain") -> Tensor:
         """Points of test accuracy that a start costs against a fresh one."""

@@ -77,7 +77,7 @@ def trial(cohort: Cohort) -> dict[str, Any]:
     rising = torch.stack([_rising(paths[m]) for m in MULTIPLES], dim=1)
     window, apart = int(cohort.setting("window")), int(cohort.setting("apart"))
     falling = torch.stack([_falling(paths[m], window, apart) for m in MULTIPLES], dim=1)
-    edges = torch.tensor(MULTIPLES, dtype=torch.float64).log()
+    multiples = torch.tensor(MULTIPLES, dtype=torch.float64, device=first.device)
     drift = (paths[FLOW].sharpness / first.unsqueeze(1) - 1).abs().amax(dim=1)
     half = len(noisy.moments) // 2
     late = noisy.ratio[:, half:].median(dim=1).values
@@ -85,7 +85,7 @@ def trial(cohort: Cohort) -> dict[str, Any]:
         "growth": growth,
         "arrived": reachable.double().mean(dim=1),
         "plateau_offset": _mean(plateau, reachable) - 1.06,
-        "edge_slope_excess": _slope(edges, (plateau * torch.tensor(MULTIPLES)).log(), reachable) - 1,
+        "edge_slope_excess": _slope(multiples.log(), (plateau * multiples).log(), reachable) - 1,
         "sharpening": _spearman_before(paths[MULTIPLES[-1]]),
         "nonmonotone_share": _mean(rising, reachable),
         "long_span_drop": _mean(falling, reachable & falling.isfinite()),
@@ -220,15 +220,15 @@ def _halved(cohort: Cohort, network: Network, data: Data, path: Path, first: Ten
 
 def _plateau(path: Path) -> Tensor:
     """Median r from 50 steps after arrival to the end, (replica,)."""
-    steps = torch.tensor(path.moments, dtype=torch.float64)
+    steps = torch.tensor(path.moments, dtype=torch.float64, device=path.arrived.device)
     on = steps >= path.arrived.unsqueeze(1) + SETTLING
     return torch.where(on, path.ratio, math.nan).nanmedian(dim=1).values
 
 
 def _rises(losses: Tensor, start: int | Tensor) -> Tensor:
     """Share of steps from `start` on at which the loss rises, (replica,)."""
-    steps = torch.arange(losses.shape[1] - 1)
-    begin = torch.as_tensor(start).reshape(-1, 1)
+    steps = torch.arange(losses.shape[1] - 1, device=losses.device)
+    begin = torch.as_tensor(start, device=losses.device).reshape(-1, 1)
     on = (steps >= begin).expand(len(losses), -1)
     rises = (losses.diff(dim=1) > 1e-6 * losses[:, :1]) & on
     return rises.sum(dim=1) / on.sum(dim=1).clamp(min=1).double()
@@ -242,17 +242,17 @@ def _falling(path: Path, window: int, apart: int) -> Tensor:
     """Share of plateau steps whose loss, a mean over `window` steps, is lower `apart` steps later, (replica,)."""
     losses = path.run.losses.double()
     if losses.shape[1] < window + apart:
-        return torch.full((len(losses),), math.nan, dtype=torch.float64)
+        return torch.full_like(losses[:, 0], math.nan)
     means = losses.unfold(1, window, 1).mean(dim=-1)
     falls = means[:, apart:] < means[:, :-apart]
-    on = torch.arange(falls.shape[1]) >= path.arrived.unsqueeze(1) + SETTLING
+    on = torch.arange(falls.shape[1], device=falls.device) >= path.arrived.unsqueeze(1) + SETTLING
     return torch.where(on.any(dim=1), (falls & on).sum(dim=1) / on.sum(dim=1).clamp(min=1).double(), math.nan)
 
 
 def _spearman_before(path: Path) -> Tensor:
     """Rank correlation of sharpness and step before arrival (the whole run when it does not arrive), (replica,)."""
     found = []
-    for sharpness, arrived in zip(path.sharpness, path.arrived.tolist(), strict=True):
+    for sharpness, arrived in zip(path.sharpness.cpu(), path.arrived.tolist(), strict=True):
         until = [k for k, step in enumerate(path.moments) if step <= arrived]
         values = sharpness[until]
         if len(until) < 4 or not bool(values.isfinite().all()):

@@ -77,7 +77,7 @@ class Outcome:
 def trial(cohort: Cohort) -> dict[str, Any]:
     """Train plain, residual and scaled nets from every gain and scheme; every tensor leads with the axis replica."""
     per_octave = int(cohort.setting("gains_per_octave"))
-    octaves = torch.linspace(-OCTAVES, OCTAVES, 2 * OCTAVES * per_octave + 1, dtype=torch.float64)
+    octaves = torch.linspace(-OCTAVES, OCTAVES, 2 * OCTAVES * per_octave + 1, dtype=torch.float64).to(cohort.device)
     data = _data(cohort, 1)
     chance = 100 / data.classes
     found = {arm: _outcome(cohort, arm, octaves) for arm in ARMS}
