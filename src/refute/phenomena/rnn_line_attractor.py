@@ -104,7 +104,7 @@ def trial(cohort: Cohort) -> dict[str, Any]:
     return {
         "test_accuracy": points,
         "bag_accuracy": task.bag_accuracy,
-        "excess_accuracy": points - task.bag_accuracy,
+        "excess_accuracy": points - task.bag_accuracy.to(points.device),
         "order_cost": points - mixed,
         **trained,
         **untrained,
@@ -163,7 +163,7 @@ def _made(cohort: Cohort) -> _Task:
     data = as_data("valences", train_set, test, 3 if kind == "three" else 2, device=cohort.device)
     silent = (evidence.reshape(words - 1, -1) == 0).all(dim=1).nonzero().flatten() + 1
     neutral = silent.expand(len(cohort), -1)
-    return _Task(data, test, words, None, torch.arange(1, words), coefficients, neutral, fits.accuracy)
+    return _Task(data, _sent(test, cohort), words, None, torch.arange(1, words), coefficients, neutral, fits.accuracy)
 
 
 def _images(cohort: Cohort) -> _Task:
@@ -185,7 +185,7 @@ def _images(cohort: Cohort) -> _Task:
     ]
     return _Task(
         as_data("digits", train_set, test, 2, device=cohort.device),
-        test,
+        _sent(test, cohort),
         len(table),
         table,
         torch.arange(held_out, len(table)),
@@ -193,6 +193,10 @@ def _images(cohort: Cohort) -> _Task:
         torch.stack([_balanced(seed, evidence > 0) for seed in cohort.seeds]) + held_out,
         torch.tensor(scores, dtype=torch.float64),
     )
+
+
+def _sent(examples: Batch, cohort: Cohort) -> Batch:
+    return Batch(examples.inputs.to(cohort.device), examples.labels.to(cohort.device))
 
 
 def _balanced(seed: int, speaks: Tensor) -> Tensor:
@@ -242,8 +246,8 @@ class Bags:
 def _bags(train_set: Batch, test: Batch, words: int, most: int, *, binary: bool = True) -> Bags:
     coefficients, scores = [], []
     for inputs, labels, held, wanted in zip(*train_set, *test, strict=True):
-        fit = _logistic(counts(inputs[:most], words), labels[:most].numpy())
-        scores.append(100 * fit.score(counts(held, words), wanted.numpy()))
+        fit = _logistic(counts(inputs[:most], words), labels[:most].cpu().numpy())
+        scores.append(100 * fit.score(counts(held, words), wanted.cpu().numpy()))
         coefficients.append(torch.from_numpy(fit.coef_[0] if binary else fit.coef_[0] * math.nan))
     return Bags(torch.stack(coefficients), torch.tensor(scores, dtype=torch.float64))
 
@@ -528,7 +532,7 @@ def attractor_break(extent: Tensor, gap: Tensor) -> Tensor:
 
 def _correlations(pushes: Tensor, coefficients: Tensor) -> Tensor:
     """Spearman's rho of each replica; nan where the coefficients are not defined."""
-    pairs = zip(pushes.numpy(), coefficients.numpy(), strict=True)
+    pairs = zip(pushes.cpu().numpy(), coefficients.cpu().numpy(), strict=True)
     found = [stats.spearmanr(*pair).statistic if np.isfinite(pair[1]).all() else math.nan for pair in pairs]
     return torch.tensor(found, dtype=torch.float64)
 
@@ -545,7 +549,7 @@ def _linear_account(
     """How often the linear dynamics decide as the net does, in %, and their accuracy over the net's."""
     number = int(cohort.setting("visits"))
     if task.data.classes != 2:
-        nothing = torch.full((len(cohort),), torch.nan)
+        nothing = torch.full((len(cohort),), torch.nan, device=points.device)
         return {"surrogate_agreement": nothing, "surrogate_accuracy": nothing}
     reached = linear_run(reader.step, points, around.jacobians, reader.rest, visit.inputs, resting=resting)
     own, replaced = (_decisions(reader, states) for states in (visit.states[:, :, -1], reached))
@@ -564,14 +568,15 @@ def _embeddings_alone(reader: _Reader, task: _Task, visit: _Visit) -> Tensor:
     seen = reader.read(task.data.first(EMBEDDED).inputs)
     decided = _decisions(reader, visited_states(reader.step, seen, reader.step.units)[:, :, -1])
     found = []
-    for features, target, held, goal in zip(seen.mean(dim=2), decided, visit.inputs.mean(dim=2), wanted, strict=True):
+    given = (part.cpu() for part in (seen.mean(dim=2), decided, visit.inputs.mean(dim=2), wanted))
+    for features, target, held, goal in zip(*given, strict=True):
         if target.all() or not target.any():
             found.append(float((goal == target[0]).double().mean()))
             continue
         scale = features.std()
         fit = LogisticRegression(C=100.0, tol=1e-3, max_iter=2000).fit((features / scale).numpy(), target.numpy())
         found.append(fit.score((held / scale).numpy(), goal.numpy()))
-    return 100 * torch.tensor(found, dtype=torch.float64)
+    return 100 * torch.tensor(found, dtype=torch.float64, device=wanted.device)
 
 
 def _untrained(cohort: Cohort, weights: Weights, task: _Task) -> dict[str, Any]:
