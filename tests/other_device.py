@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from refute.architectures import Network
 
@@ -140,7 +139,7 @@ def other_device() -> Iterator[str]:
 
 def compute(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """One operation, on the CPU; its results are where CUDA would put them."""
-    flat, layout = tree_flatten((tuple(args), dict(kwargs)))
+    flat = _flat((*args, *kwargs.values()))
     elsewhere = [each for each in flat if isinstance(each, Elsewhere)]
     assert not any(_plain(each) and each.device.type == DEVICE for each in flat), f"{func}: a tensor without numbers"
     there = _goes(func, args, kwargs) if func in COPIES or kwargs.get("device") is not None else bool(elsewhere)
@@ -149,26 +148,37 @@ def compute(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if elsewhere and func not in COPIES:
         _refuse_mixtures(func, args, flat)
     _refuse_what_cuda_lacks(func, kwargs, flat)
-    given = args, kwargs
-    args, kwargs = tree_unflatten([each.inner if isinstance(each, Elsewhere) else each for each in flat], layout)
-    kwargs = {name: torch.device("cpu") if name == "device" else value for name, value in kwargs.items()}
+    inner = {name: torch.device("cpu") if name == "device" else _inner(value) for name, value in kwargs.items()}
     if func is aten._fused_sdp_choice.default:
         return 0  # the plain formula: the kernel that a CPU would choose is for CPUs only
     if func is aten.linalg_lstsq.default:
-        kwargs["driver"] = "gels"
-    found = func(*args, **kwargs)
+        inner["driver"] = "gels"
+    found = func(*map(_inner, args), **inner)
     if torch.Tag.inplace_view in func.tags:  # the wrapper changes its shape in the same way
         with no_dispatch():
-            func(*given[0], **given[1])
+            func(*args, **kwargs)
     _refuse_new_shapes(func, elsewhere)
     same = {id(each.inner): each for each in elsewhere}  # what works in place hands back what it was given
 
-    def wrapped(each: Any) -> Any:
-        if not _plain(each):
-            return each
-        return same[id(each)] if id(each) in same else Elsewhere(each)
+    def wrapped(found: Any) -> Any:
+        if isinstance(found, tuple | list):
+            return type(found)(wrapped(each) for each in found)
+        if not _plain(found):
+            return found
+        return same[id(found)] if id(found) in same else Elsewhere(found)
 
-    return tree_map(wrapped, found) if there else found
+    return wrapped(found) if there else found
+
+
+def _flat(values: Sequence[Any]) -> list[Any]:
+    """Arguments of an operation, those in lists too."""
+    return [one for each in values for one in (each if isinstance(each, tuple | list) else (each,))]
+
+
+def _inner(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_inner(each) for each in value]
+    return value.inner if isinstance(value, Elsewhere) else value
 
 
 def _plain(value: Any) -> bool:
@@ -184,10 +194,9 @@ def _goes(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 
 def _refuse_mixtures(func: Any, args: Sequence[Any], flat: Sequence[Any]) -> None:
     strangers = [each for each in flat if _plain(each)]
-    name = func._schema.name
     if func in INDEXED and isinstance(args[0], Elsewhere):
         strangers = [each for each in args[2:3] if _plain(each) and each.ndim]
-    elif name in TAKES_SCALARS or (torch.Tag.pointwise in func.tags and name not in TERNARY):
+    elif _takes_scalars(func):
         strangers = [each for each in strangers if each.ndim]
     if strangers:
         raise RuntimeError(
@@ -200,7 +209,7 @@ def _refuse_what_cuda_lacks(func: Any, kwargs: Mapping[str, Any], flat: Sequence
         raise RuntimeError(f"Expected a '{DEVICE}' device type for generator but found 'cpu' ({func})")
     if func is aten.linalg_lstsq.default and kwargs.get("driver") not in (None, "gels"):
         raise RuntimeError("torch.linalg.lstsq: parameter `driver` should be one of (gels)")
-    if _named(func) in cpu_only():
+    if _only_on_cpus(func):
         raise NotImplementedError(f"Could not run '{func}' with arguments from the 'CUDA' backend.")
 
 
@@ -211,10 +220,18 @@ def _refuse_new_shapes(func: Any, elsewhere: Sequence[Elsewhere]) -> None:
             raise NotImplementedError(f"{func} changes a shape in place")
 
 
-def _named(func: Any) -> str:
+@cache
+def _only_on_cpus(func: Any) -> bool:
     schema = func._schema
     name = schema.name.removeprefix("aten::")
-    return f"{name}.{schema.overload_name}" if schema.overload_name else name
+    return (f"{name}.{schema.overload_name}" if schema.overload_name else name) in cpu_only()
+
+
+@cache
+def _takes_scalars(func: Any) -> bool:
+    """Whether CUDA's kernel takes CPU tensors without axes."""
+    name = func._schema.name
+    return name in TAKES_SCALARS or (torch.Tag.pointwise in func.tags and name not in TERNARY)
 
 
 @cache
