@@ -3,8 +3,9 @@
 The device is simulated (see `other_device`): it computes, and it refuses what CUDA refuses.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 
 from refute import architectures, datasets, losses
 from refute.algorithms import SAM, SGD, Adam, Clipped, Layca, Masked, Supermask, mask_of
-from refute.architectures import Network, Readout, Weights, estimate_statistics
+from refute.architectures import Network, Readout, Weights, estimate_statistics, noise
 from refute.attacks import FGSM, PGD
 from refute.augmentation import RandomCrop, RandomFlip, RandomRotation, RandomShift
+from refute.engine import default_workers, memory
 from refute.instruments import accuracy, training_accuracy
 from refute.randomness import stream
 from refute.schedules import Cosine, Staircase, WarmUp
@@ -155,6 +157,73 @@ def test_a_tensor_left_on_the_cpu_is_seen() -> None:
         train(network, sent(data), Forgetful(0.9), learning_rate=0.1, seeds=SEEDS, steps=2, batch=10)
     with pytest.raises(AssertionError, match="is on the CPU"):
         fetched({"left": torch.zeros(2)})
+
+
+# --- what asks for a GPU by name ----------------------------------------------------------------------------------
+
+
+class Card:
+    """A GPU's generator and accounts, as torch.cuda tells of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state, self.current, self.seeds = torch.tensor([7]), "cuda:0", []
+        properties = SimpleNamespace(total_memory=1000)
+        for name, function in {
+            "get_rng_state": lambda device: self.state if str(device) == "cuda:1" else None,
+            "set_rng_state": lambda state, device: setattr(self, "state", state),
+            "manual_seed": self.manual_seed,
+            "device": self.device,
+            "get_device_properties": lambda device: properties,
+            "reset_peak_memory_stats": lambda device: None,
+            "max_memory_allocated": lambda device: 300,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, function)
+
+    def manual_seed(self, seed: int) -> None:
+        assert self.current == "cuda:1", "seeds go to the current GPU only"
+        self.state = torch.tensor([seed])
+        self.seeds.append(seed)
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        self.current = str(device)
+        yield
+        self.current = "cuda:0"
+
+
+def test_noise_on_a_gpu_is_of_each_replica_and_its_generator_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Card(monkeypatch)
+    drawn = []
+    for replicas in ((0, 1), (1,)):
+        streams = noise.Streams([stream(replica, "noise") for replica in replicas], torch.device("cuda:1"))
+        for place in (*range(len(replicas)), 0):
+            before = torch.get_rng_state()
+            with streams.of(place):
+                assert card.state.item() == card.seeds[-1]
+                drawn.append((replicas[place], torch.rand(1).item(), card.seeds[-1]))
+            assert card.state.item() == 7
+            assert torch.equal(torch.get_rng_state(), before)
+    first, second, again, alone, last = drawn
+    assert second == alone, "a replica's noise does not depend on the others"
+    assert len({one[1:] for one in (first, again, second, last)}) == 4
+
+
+def test_noise_starts_with_the_device_of_its_states() -> None:
+    with other_device() as device:
+        states = torch.tensor([[1, 0], [2, 0]]).to(device)
+        streams = noise.Streams.next(states)
+        assert streams.device.type == device
+        assert states.tolist() == [[1, 1], [2, 1]]
+
+
+def test_the_memory_of_a_gpu_has_accounts_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    Card(monkeypatch)
+    meter = memory.Meter("cuda:1")
+    meter.start()
+    assert meter.peak() == 300
+    assert memory.share("cuda:1", 2) == int(memory.SAFE_SHARE * 1000) // 2
+    assert memory.share("cuda:1", 2, 600) == 300
+    assert default_workers("cuda:1") == 1
 
 
 # --- training -----------------------------------------------------------------------------------------------------
@@ -366,3 +435,26 @@ def test_training_is_that_of_the_cpu(name: str) -> None:
     here, there = both(work, data)
     assert here["losses"].isfinite().any()
     assert_close(there, here, rtol=2e-4, atol=2e-5)  # float32: all replicas at once there, a few at a time on the CPU
+
+
+def test_a_factory_may_make_modules_there_and_examples_may_be_there() -> None:
+    data = digits()
+    own = Network.from_module(Branches, input_shape=data.input_shape, outputs=10)
+    with other_device() as device:
+        there = sent(data)
+        network = Network.from_module(
+            lambda: Branches().to(device),
+            input_shape=data.input_shape,
+            outputs=10,
+            examples=there.inputs[:20],
+        )
+        assert type(network.layers[0]) is type(own.layers[0])
+        run = fetched(train(network, there, learning_rate=0.05, seeds=SEEDS, steps=3, batch=15))
+    assert_close(run, train(own, data, learning_rate=0.05, seeds=SEEDS, steps=3, batch=15), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"flatten": True, "label_noise": 0.2, "validation": 10, "size": 4}])
+def test_data_are_loaded_to_the_device(options: dict[str, Any]) -> None:
+    with other_device() as device:
+        there = fetched(digits(device=device, **options))
+    assert_close(there, digits(**options), rtol=0, atol=0)

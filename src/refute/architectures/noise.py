@@ -30,16 +30,16 @@ def begin(buffers: Mapping[str, Tensor], seeds: Sequence[int]) -> None:
 
 
 class Streams:
-    """The generators of one pass in training, one for each replica."""
+    """The generators of one pass in training, one for each replica; `device`: where the layers draw."""
 
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        self.generators = generators
+    def __init__(self, generators: Sequence[torch.Generator], device: torch.device) -> None:
+        self.generators, self.device = generators, device
         self._uses = [0] * len(generators)
 
     @staticmethod
     def next(states: Tensor) -> "Streams":
         """Those of the next pass; `states` (replica, 2) is moved on by one pass, in place."""
-        streams = Streams([stream(seed, f"pass-{number}") for seed, number in states.tolist()])
+        streams = Streams([stream(seed, f"pass-{number}") for seed, number in states.tolist()], states.device)
         states[:, 1] += 1
         return streams
 
@@ -47,11 +47,11 @@ class Streams:
     def of(self, replica: int) -> Iterator[None]:
         """What draws from torch's global generators draws from this replica's stream instead."""
         own, before = self.generators[replica], torch.get_rng_state()
-        on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        gpu_before = torch.cuda.get_rng_state() if on_gpu else None
+        gpu_before = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         torch.set_rng_state(own.get_state())
         if gpu_before is not None:
-            torch.cuda.manual_seed(own.initial_seed() // 2 + self._uses[replica])
+            with torch.cuda.device(self.device):  # seeds go to the current GPU only
+                torch.cuda.manual_seed(own.initial_seed() // 2 + self._uses[replica])
         self._uses[replica] += 1
         try:
             yield
@@ -59,4 +59,4 @@ class Streams:
             own.set_state(torch.get_rng_state())
             torch.set_rng_state(before)
             if gpu_before is not None:
-                torch.cuda.set_rng_state(gpu_before)
+                torch.cuda.set_rng_state(gpu_before, self.device)
