@@ -43,7 +43,16 @@ INDEXED = {
     aten._unsafe_index_put.default,
 }
 """What takes CPU indices of tensors anywhere."""
-TERNARY = {"aten::addcmul", "aten::addcmul_", "aten::addcdiv", "aten::addcdiv_", "aten::lerp", "aten::lerp_"}
+TERNARY = {
+    "aten::clamp",
+    "aten::clamp_",
+    "aten::addcmul",
+    "aten::addcmul_",
+    "aten::addcdiv",
+    "aten::addcdiv_",
+    "aten::lerp",
+    "aten::lerp_",
+}
 """Elementwise kernels that are not sure to take CPU scalars."""
 TAKES_SCALARS = {"aten::masked_fill", "aten::masked_fill_", "aten::fill", "aten::fill_"}
 """Kernels that are not tagged as elementwise, but take CPU scalars."""
