@@ -377,7 +377,7 @@ CASES = {
     "fgsm": Case(MLP, lambda n, d: {"attack": FGSM(0.1)}, FLAT),
     "early stop": Case(MLP, lambda n, d: {"stop": LossBelow(2.2), "steps": 6, "snapshots": (0, 3, 6)}, FLAT),
     "early stop by replica": Case(
-        NORMALIZED, lambda n, d: {"stop": LossBelow(one_column(d, 9, 1, 0).flatten()), "algorithm": Adam()}, FLAT
+        NORMALIZED, lambda n, d: {"stop": LossBelow(one_column(d, 9, 1, 0).flatten()), "algorithm": SGD(0.9)}, FLAT
     ),
     "patience": Case(MLP, patience, FLAT),
     "snapshots": Case(NORMALIZED, lambda n, d: {"snapshots": (0, 2, 4)}, FLAT),
