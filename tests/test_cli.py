@@ -118,6 +118,7 @@ def test_list_show_and_data(tmp_path: Path) -> None:
         (("run", "layer-criticality", "--only", "datset=mnist"), "did you mean 'dataset'"),
         (("run", "layer-criticality", "--only", "mnist"), "--only takes factor=level"),
         (("run", "layer-criticality", "--device", "cuda:9"), "--device cpu"),
+        (("run", "layer-criticality", "--device", "meta"), "--device cpu"),
         (
             ("run", "layer-criticality", "--scale", "smoke", "--executor", "dask"),
             "must be local, ray or ray://HOST:PORT",

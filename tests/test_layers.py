@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
     "allocation": set(),
+    "precision": set(),
     "randomness": set(),
     "schedules": set(),
     "losses": {"errors"},
@@ -25,8 +26,8 @@ MAY_IMPORT = {
     "instruments": {"core", "errors", "randomness", "architectures", "datasets", "losses", "attacks"},
     "store": {"core", "errors"},
     "training": {
-        "core", "errors", "allocation", "randomness", "schedules", "losses", "augmentation", "attacks", "stopping",
-        "datasets",
+        "core", "errors", "allocation", "precision", "randomness", "schedules", "losses", "augmentation", "attacks",
+        "stopping", "datasets",
         "architectures", "algorithms", "instruments",
     },
     "phenomena": {
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     },
     "forkserver": set(),
     "environment": {"core"},
-    "engine": {"core", "errors", "allocation", "datasets", "environment", "forkserver"},
+    "engine": {"core", "errors", "allocation", "precision", "datasets", "environment", "forkserver"},
     "judge": {"core", "errors", "statistics"},
     "report": {"core", "errors", "datasets"},
     "tables": {"core", "errors", "statistics"},

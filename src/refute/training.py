@@ -25,6 +25,7 @@ from refute.augmentation import Augmentation, augment
 from refute.datasets import Batch, Data
 from refute.errors import ShapeError, UsageError
 from refute.losses import Loss
+from refute.precision import full_precision
 from refute.randomness import stream
 from refute.schedules import Constant, Schedule
 from refute.stopping import EarlyStop
@@ -131,6 +132,7 @@ def train(
     if network.outputs == 1 and data.classes != 2 and not isinstance(chosen, losses.Reconstruction):
         raise UsageError(f"a network with one output tells 2 classes apart, but {data.name} has {data.classes}")
     keep_freed_memory()
+    full_precision()
     device = str(data.inputs.device)
     rate = _column(learning_rate, replicas, "learning_rate").to(device)
     decay = _column(weight_decay, replicas, "weight_decay").to(device)
@@ -282,7 +284,7 @@ def _parts(which: Tensor) -> list[slice]:
 
 
 def _in_group(job: _Job, chunk: int) -> bool:
-    return job.network.together(chunk) > 1
+    return job.network.together(chunk, str(job.rate.device)) > 1
 
 
 def _changed(

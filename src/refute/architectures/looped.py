@@ -28,7 +28,7 @@ def draw(make_module: MakeModule, seed: int) -> Mapping[str, Tensor]:
 def made(make_module: MakeModule, seed: int) -> nn.Module:
     """An instance with the weights of that seed; on the CPU, wherever the factory puts it."""
     with torch.random.fork_rng(devices=[]):
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        if torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
             torch.manual_seed(seed)
         else:  # without the notes that torch takes for devices which may come, half a millisecond of them
             torch.default_generator.manual_seed(seed)

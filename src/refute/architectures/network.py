@@ -152,15 +152,15 @@ class Network:
             widest = max(widest, activations.numel())
         return widest
 
-    def together(self, batch: int) -> int:
+    def together(self, batch: int, device: str = "cpu") -> int:
         """How many replicas of a net that loops should share a pass over `batch` examples each, at least 1.
 
         Several if all layers that loop are convolutions and the images so small that a group of replicas stays in
         cache. A convolution of one replica and one of a group round differently, but all groups round alike. For
         results that do not depend on how replicas are packed, a network that is run in groups is then never run with
-        one replica: see `in_group` and `bind`.
+        one replica: see `in_group` and `bind`. Other devices do not care, and take all replicas at once.
         """
-        if self.mode != "looped" or not all(layer.groups for layer in self.layers):
+        if device != "cpu" or self.mode != "looped" or not all(layer.groups for layer in self.layers):
             return 1
         number = GROUP_BYTES // (4 * self.widest * batch)
         return min(int(number), MOST_TOGETHER) if number > 1 else 1
@@ -255,10 +255,10 @@ class Network:
 
     def _evaluated_together(self, weights: Weights, batch: int) -> int:
         """Replicas to a pass, so that what they hand from layer to layer stays in cache."""
-        if self.mode == "looped":
-            return self.together(batch)
         if weights.flat.device.type != "cpu":
             return weights.replicas
+        if self.mode == "looped":
+            return self.together(batch)
         units = max(1, sum(slot.shape[0] for slot in self.slots if slot.kernel))
         return max(1, EVALUATION_BYTES // (units * batch * weights.flat.element_size()))
 
@@ -267,7 +267,7 @@ class Network:
             inputs = channels_together(inputs)
         if shared:
             inputs = inputs.unsqueeze(0).expand(weights.replicas, *inputs.shape)
-        run = self.in_group if self.together(batch) > 1 else self
+        run = self.in_group if self.together(batch, weights.flat.device.type) > 1 else self
         return torch.cat([run(weights, chunk) for chunk in torch.split(inputs, batch, dim=1)], dim=1)
 
     @staticmethod

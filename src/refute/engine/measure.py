@@ -8,6 +8,7 @@ from torch import Tensor
 
 from refute.core import Cohort, Curve, Phenomenon, Quantity, Result
 from refute.errors import DefinitionError, ExecutionError
+from refute.precision import full_precision
 
 RANGE_SLACK = 1e-4
 """How far beyond its declared range a value may lie by rounding (float32 cosine distances, accuracies)."""
@@ -23,6 +24,7 @@ def measure(phenomenon: Phenomenon, cohort: Cohort) -> list[Result]:
         DefinitionError: the trial function does not return what the phenomenon declares.
         ExecutionError: a number lies outside its declared range.
     """
+    full_precision()
     measured = dict(phenomenon.trial(cohort))
     told = measured.pop("diverged", None)
     missing = set(phenomenon.quantities) - set(measured)

@@ -61,7 +61,7 @@ def share(device: str, workers: int, whole: int | None = None) -> int:
     """Bytes that cohorts of one of `workers` processes are sized for; `whole` is a limit that the user gave for all."""
     if whole is not None:
         return whole // max(1, workers)
-    room = torch.cuda.get_device_properties(device).total_memory if on_gpu(device) else available()
+    room = torch.cuda.mem_get_info(device)[0] if on_gpu(device) else available()
     return int(SAFE_SHARE * room) // max(1, workers)
 
 
