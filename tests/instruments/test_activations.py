@@ -13,7 +13,7 @@ from refute.instruments.hessian import cast
 
 
 class Skipping(nn.Module):
-    """A module that is no chain, and calls one leaf twice, in place."""
+    """A module that is no chain of layers (it multiplies), and calls one leaf twice, in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Skipping(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         hidden = self.relu(self.first(inputs))
-        return self.last(hidden + self.relu(self.second(hidden)))
+        return self.last(1 * (hidden + self.relu(self.second(hidden))))
 
 
 def test_a_dense_net_layer_by_layer() -> None:
@@ -120,6 +120,24 @@ def test_a_folded_module_can_be_differentiated_by_its_leaves() -> None:
     (gradient,) = torch.autograd.grad(found["module"].sum(), found["second"])
     expected = (found["second"] > 0) * weights["last.weight"].sum(dim=1).unsqueeze(1)
     assert torch.allclose(gradient, expected)
+
+
+def test_the_layers_of_a_module_whose_code_was_followed() -> None:
+    class Followed(Skipping):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            hidden = torch.relu(self.first(inputs))
+            return self.last(hidden + torch.relu(self.second(hidden)))
+
+    network = Network.from_module(Followed, input_shape=(4,), outputs=2)
+    weights, inputs = network.initialize([0, 1]), torch.randn(5, 4)
+    found = layer_outputs(network, weights, inputs)
+    assert list(found) == ["first", "first.relu", "second", "last"]
+    for replica in range(2):
+        module = Followed()
+        module.load_state_dict({name: tensor[replica] for name, tensor in weights.items()})
+        hidden = torch.relu(module.first(inputs))
+        torch.testing.assert_close(found["second"][replica], hidden + torch.relu(module.second(hidden)))
+        torch.testing.assert_close(found["last"][replica], module(inputs))
 
 
 def test_no_graph_is_kept_unless_asked_for() -> None:
