@@ -51,7 +51,7 @@ $(VENV)/.bench: $(VENV)/.development
 BENCH :=
 
 bench: $(VENV)/.bench  ## Speed of training against other ways to do it in Python, in one run
-	$(BIN)/python benchmarks/engine.py --json benchmarks/results.json --table $(BENCH)
+	$(BIN)/python benchmarks/engine.py --table $(BENCH)
 
 validate: $(VENV)/.development  ## Slow proofs: simulated error rates, instruments against closed forms
 	$(BIN)/python validation/statistics/error_rates.py

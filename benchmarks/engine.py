@@ -7,8 +7,8 @@ of medians. README.md of this folder says more.
 
     python benchmarks/engine.py                                        # a selection, about 10 minutes
     python benchmarks/engine.py --nets all --batch 128,32 --replicas 16,64 --rounds 5 --seconds 4     # all, hours
-    python benchmarks/engine.py --nets mlp-256,conv-28 --json out.json --table
-    python benchmarks/engine.py --read out.json --table                # no race: only write the tables anew
+    python benchmarks/engine.py --nets mlp-256,conv-28 --table         # keeps results/PROCESSOR.json, writes the tables
+    python benchmarks/engine.py --read out.json --table                # no race: results from there
 """
 
 import argparse
@@ -19,6 +19,7 @@ import json
 import math
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -311,7 +312,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="where results go; races that it has already are kept with --resume")
     parser.add_argument("--resume", action="store_true", help="leave out races that --json has already")
     parser.add_argument("--read", type=Path, metavar="JSON", help="do not race, take results from there")
-    parser.add_argument("--table", action="store_true", help="write the tables into README.md of this folder")
+    parser.add_argument(
+        "--table", action="store_true", help="keep the results in results/ and write all tables into README.md"
+    )
     options = parser.parse_args()
     options.nets = list(NETS) if options.nets == "all" else options.nets.split(",")
     options.contestants = options.contestants.split(",")
@@ -342,6 +345,13 @@ def _all_races(options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
+def keep(results: dict[str, Any]) -> None:
+    """In results/, one file for each kind of processor."""
+    slug = re.sub(r"[^a-z0-9]+", "-", results["machine"]["processor"].lower()).strip("-")
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / f"{slug}.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
 def _tell(result: dict[str, Any]) -> None:
     print(table.ratios([result])[-1], flush=True)
     print(table.rates([result])[-1], flush=True)
@@ -360,7 +370,9 @@ def main() -> None:
     results = json.loads(options.read.read_text()) if options.read else _all_races(options)
     print("\n" + table.both(results))
     if options.table:
-        table.write(HERE / "README.md", results)
+        keep(results)
+        kept = sorted((HERE / "results").glob("*.json"))
+        table.write(HERE / "README.md", [json.loads(each.read_text()) for each in kept])
     doubtful = [f"{each['title']}: {doubt}" for each in results["results"] for doubt in each["doubts"]]
     if doubtful:
         raise SystemExit("\n".join(["Not all contestants did the same task:", *doubtful]))

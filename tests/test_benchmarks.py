@@ -42,8 +42,9 @@ def test_the_tables_are_written_between_the_marks(tmp_path: Path) -> None:
         "    'compile_s': {'jax_scan': 0.5}, 'peak_mb': {}, 'neighbours': 0.5, 'remarks': {},\n"
         "    'left_out': {'pool': 'not there'}}\n"
         "page = pathlib.Path(sys.argv[2]); page.write_text(f'before {table.BEGIN} old {table.END} after')\n"
-        "table.write(page, {'machine': {'processor': 'P', 'cores': 2, 'versions': {'torch': '2'}},\n"
-        "    'settings': {'rounds': 3, 'seconds': 2.0}, 'results': [result]})\n"
+        "machine = {'processor': 'P', 'cores': 2, 'versions': {'torch': '2'}}\n"
+        "found = {'machine': machine, 'settings': {'rounds': 3, 'seconds': 2.0}, 'results': [result]}\n"
+        "table.write(page, [found, {**found, 'machine': {**machine, 'processor': 'Q'}}])\n"
     )
     page = tmp_path / "page.md"
     command = [sys.executable, "-c", script, str(ENGINE.parent), str(page)]
@@ -53,6 +54,7 @@ def test_the_tables_are_written_between_the_marks(tmp_path: Path) -> None:
     assert text.startswith("before ")
     assert text.endswith(" after")
     assert " old " not in text
+    assert text.index("#### P") < text.index("#### Q")
     ratios = "| MLP | 128 x 16 | 3.75 (2.50-6.00) | - | - | 1.43 (0.95-1.90) | 0.50 (0.29-0.80) |"
     assert f"{ratios} 4x plain loop; 0.60 of the floor |" in text
     assert "| 210 (2.0+0.5 s) | 300 (3.0 s) | 600 |" in text

@@ -66,14 +66,15 @@ def missed(result: dict[str, Any]) -> list[str]:
     return found
 
 
-def write(page: Path, results: dict[str, Any]) -> None:
-    """Replace what stands between the page's marks."""
+def write(page: Path, machines: list[dict[str, Any]]) -> None:
+    """Replace what stands between the page's marks by the tables of these machines' results."""
     text = page.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"{page} has no place for the tables: {BEGIN} ... {END}")
-    page.write_text(f"{before}{BEGIN}\n{both(results)}\n{END}{after}", encoding="utf-8")
+    tables = "\n\n".join(f"#### {each['machine']['processor']}\n\n{both(each)}" for each in machines)
+    page.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}", encoding="utf-8")
 
 
 def both(results: dict[str, Any]) -> str:
