@@ -30,10 +30,12 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tens
         bias: (replica, output) or None.
         out: memory for the result, which may be used; the result is what is returned.
     """
-    if torch.is_grad_enabled():
-        found = product(inputs, weight.transpose(1, 2))
-        return found if bias is None else found + bias.unsqueeze(1)
     turned = weight.transpose(1, 2)
+    if torch.is_grad_enabled():
+        if bias is not None and _by_torch(inputs, turned):
+            return torch.baddbmm(bias.unsqueeze(1), inputs, turned)
+        found = product(inputs, turned)
+        return found if bias is None else found + bias.unsqueeze(1)
     if _by_onednn(inputs, turned):
         biases = [None] * len(weight) if bias is None else list(bias)
         return _joined([_onednn(x, w, b) for x, w, b in zip(inputs, weight, biases, strict=True)], out)
@@ -98,6 +100,8 @@ class _Product(torch.autograd.Function):
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """left right, (replica, row, column), which can be differentiated any number of times."""
+    if _by_torch(left, right):
+        return torch.bmm(left, right)  # its derivatives go the same way, without a detour through Python
     found: Tensor = _Product.apply(left, right)  # type: ignore[no-untyped-call, unused-ignore]
     return found
 
@@ -113,6 +117,10 @@ def put(target: Tensor, found: Tensor, *, keep: float) -> None:
 def mkl_is_at_home() -> bool:
     """Whether torch multiplies by MKL on a processor that MKL was made for."""
     return _MKL and processor.maker() == "Intel"
+
+
+def _by_torch(left: Tensor, right: Tensor) -> bool:
+    return not openblas.fits(left, right) and not _by_onednn(left, right)
 
 
 def _by_onednn(left: Tensor, right: Tensor) -> bool:
