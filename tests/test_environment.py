@@ -29,7 +29,7 @@ def answers(replies: dict[str, str]):
 def test_provenance_of_this_process() -> None:
     made = provenance("cpu")
     assert made.code_version.startswith(metadata.version("refute"))
-    assert made.packages == {name: metadata.version(name) for name in ("torch", "numpy", "scipy")}
+    assert made.packages == {name: metadata.version(name) for name in ("torch", "numpy", "scipy", "numba")}
     assert made.device == "cpu"
     assert made.processor
     assert made.created.endswith("+00:00")

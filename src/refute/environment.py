@@ -10,7 +10,7 @@ from pathlib import Path
 
 from refute.core import Provenance
 
-PACKAGES = ("torch", "numpy", "scipy")
+PACKAGES = ("torch", "numpy", "scipy", "numba")
 """Packages whose version may move a number."""
 
 CPU_INFORMATION = Path("/proc/cpuinfo")
