@@ -204,3 +204,16 @@ def test_the_parts_of_nested_residuals() -> None:
     assert isinstance(inner, Branches)
     assert isinstance(one, Named)
     assert one.name == "one"
+
+
+def test_a_hundred_residuals_are_followed_in_one_walk() -> None:
+    """Each sum asked anew for those before it would take 2^100 steps."""
+
+    def code(m: Doing, x: Tensor) -> Tensor:
+        for _ in range(100):
+            x = x + torch.tanh(x)
+        return m.one(x)
+
+    parts = parts_of(Doing(code, one=nn.Linear(4, 4)))
+    assert parts is not None
+    assert len(parts) == 101

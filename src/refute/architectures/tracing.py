@@ -50,40 +50,47 @@ def parts_of(module: nn.Module) -> tuple[Part, ...] | None:
             graph = fx.symbolic_trace(module).graph
         (first,) = (node for node in graph.nodes if node.op == "placeholder")
         (last,) = (node for node in graph.nodes if node.op == "output")
-        return _path(dict(module.named_modules()), first, _node(last.args[0]))
+        return _path(dict(module.named_modules()), _sources(graph), first, _node(last.args[0]))
     except Exception:  # whatever the user's code raises when it gets no real numbers
         return None
 
 
-def _path(modules: Mapping[str, nn.Module], first: fx.Node, last: fx.Node) -> tuple[Part, ...]:
+def _sources(graph: fx.Graph) -> dict[fx.Node, fx.Node]:
+    """Where the numbers of each node come from; for a sum, where its two ways part."""
+    found: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder" or not node.args or not isinstance(node.args[0], fx.Node):
+            continue
+        found[node] = node.args[0]
+        if node.target in ADDITIONS and isinstance(node.args[1], fx.Node):
+            other = set(_way(found, node.args[1]))
+            found[node] = next(each for each in _way(found, node.args[0]) if each in other)
+    return found
+
+
+def _way(sources: Mapping[fx.Node, fx.Node], node: fx.Node) -> list[fx.Node]:
+    """From the node back to the inputs."""
+    found = [node]
+    while found[-1] in sources:
+        found.append(sources[found[-1]])
+    return found
+
+
+def _path(
+    modules: Mapping[str, nn.Module], sources: Mapping[fx.Node, fx.Node], first: fx.Node, last: fx.Node
+) -> tuple[Part, ...]:
     """The parts behind `first` up to `last`."""
     found: list[Part] = []
     node = last
     while node is not first:
         if node.target in ADDITIONS:
-            start = _before(node)
-            ways = (_path(modules, start, _node(arg)) for arg in node.args[:2])
+            ways = (_path(modules, sources, sources[node], _node(arg)) for arg in node.args[:2])
             shortcut, body = sorted(ways, key=len)
             found.append(Branches(body, shortcut))
         else:
             found += reversed(_parts(modules, node))
-        node = _before(node)
+        node = sources[node]
     return tuple(reversed(found))
-
-
-def _before(node: fx.Node) -> fx.Node:
-    """Where the numbers come from; for a sum, where its two ways part."""
-    if node.target not in ADDITIONS:
-        return _node(node.args[0])
-    one, other = (_chain(_node(arg)) for arg in node.args[:2])
-    return next(each for each in one if each in other)
-
-
-def _chain(node: fx.Node) -> list[fx.Node]:
-    found = [node]
-    while found[-1].op != "placeholder":
-        found.append(_before(found[-1]))
-    return found
 
 
 def _parts(modules: Mapping[str, nn.Module], node: fx.Node) -> list[Part]:
