@@ -2,7 +2,8 @@
 
     python validation/faults/random_kills.py --rounds 50
 
-Each round starts `flow.run` of real trainings (digits, 64-32-10) in a fresh lab. After a number of stored cohorts that
+Each round starts `flow.run` of real trainings (digits, 64-32-10) in a fresh lab, in turns with a fixed number of seeds
+and look by look. After a number of stored cohorts that
 is drawn, and a pause that is drawn, it kills: any process below the driver (a worker, or the server that workers are
 forked from); or the driver; or one or both of two drivers that write one lab. Then it runs again what was killed, and
 compares with an undisturbed run: every number to the last bit, every verdict, no process left, no warning. Exits with 1
@@ -43,10 +44,14 @@ from refute.store.agreement import compare
 from refute.training import train
 
 PATIENCE = 120.0
+LONGEST_PAUSE_S = 0.3
+"""Two workers take less for a cohort, about."""
 WORKERS_SHARE = 0.75
 """How often a worker is chosen rather than any process below the driver."""
 KINDS = ("worker", "driver", "two drivers")
-COHORTS = 30
+SEEDS = 20
+COHORTS = {SEEDS: 30, None: 8}
+"""Of a run with all seeds, and of one that goes look by look, whose first look settles the claim."""
 
 
 def trial(cohort: Cohort) -> dict[str, Any]:
@@ -67,7 +72,7 @@ PHENOMENON = Phenomenon(
         "course": Quantity(definition="loss", axes=("step",)),
     },
     protocols={
-        "smoke": Protocol(grids=(Grid(levels={"width": (16, 32), "rate": (0.01, 0.1, 30.0)}, seeds=20),), cohort=4)
+        "smoke": Protocol(grids=(Grid(levels={"width": (16, 32), "rate": (0.01, 0.1, 30.0)}, seeds=SEEDS),), cohort=4)
     },
     trial=trial,
     claims=(
@@ -83,12 +88,14 @@ PHENOMENON = Phenomenon(
 )
 
 
-def drive(lab: Path) -> Outcome:
-    return flow.run(PHENOMENON, scale="smoke", lab=lab, workers=2)
+def drive(lab: Path, seeds: int | None) -> Outcome:
+    """A run with a fixed number of seeds, or look by look for None."""
+    return flow.run(PHENOMENON, scale="smoke", seeds=seeds, lab=lab, workers=2)
 
 
-def start(lab: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, __file__, "--drive", str(lab)], stderr=subprocess.PIPE)
+def start(lab: Path, seeds: int | None) -> subprocess.Popen[bytes]:
+    fixed = [] if seeds is None else ["--seeds", str(seeds)]
+    return subprocess.Popen([sys.executable, __file__, "--drive", str(lab), *fixed], stderr=subprocess.PIPE)
 
 
 def end(driver: subprocess.Popen[bytes]) -> None:
@@ -130,11 +137,11 @@ def kill(pid: int) -> None:
         return
 
 
-def disturb(kind: str, lab: Path, length: float, draw: random.Random) -> str:
+def disturb(kind: str, lab: Path, seeds: int | None, draw: random.Random) -> str:
     """One run with a kill in it, up to the moment when nothing runs any more; says what was killed."""
-    drivers = [start(lab) for _ in range(2 if kind == "two drivers" else 1)]
-    await_cohorts(lab, drivers[0], draw.randrange(COHORTS))
-    time.sleep(draw.uniform(0, 2 * length / COHORTS))
+    drivers = [start(lab, seeds) for _ in range(2 if kind == "two drivers" else 1)]
+    await_cohorts(lab, drivers[0], draw.randrange(COHORTS[seeds]))
+    time.sleep(draw.uniform(0, LONGEST_PAUSE_S))
     seen = [pid for driver in drivers for pid in below(driver.pid)]
     if kind == "worker":
         if not seen:
@@ -161,9 +168,9 @@ def disturb(kind: str, lab: Path, length: float, draw: random.Random) -> str:
     return f"{len(killed)} of {len(drivers)} drivers"
 
 
-def differences(outcome: Outcome, lab: Path, reference: Outcome, undisturbed: Path) -> str:
-    ours, theirs = Store(lab).results(outcome.trials), Store(undisturbed).results(outcome.trials)
-    if set(ours) != set(theirs) or len(ours) != len(outcome.trials):
+def differences(outcome: Outcome, lab: Path, reference: Outcome) -> str:
+    ours, theirs = Store(lab).results(outcome.trials), reference.results
+    if set(ours) != set(theirs):
         return f"{len(ours)} trials are stored, {len(theirs)} were expected"
     worst = max((compare(ours.whole(key), theirs.whole(key)) for key in ours), key=lambda found: found.deviation)
     if worst.deviation > 0:
@@ -180,30 +187,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and of what is killed")
     parser.add_argument("--drive", type=Path, metavar="LAB", help="only run the phenomenon in this lab")
+    parser.add_argument("--seeds", type=int, help="with --drive; look by look without it")
     options = parser.parse_args()
     if options.drive:
-        sys.exit(1 if drive(options.drive).failures else 0)
+        sys.exit(1 if drive(options.drive, options.seeds).failures else 0)
     draw, told, left = random.Random(options.seed), Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
-        undisturbed = Path(folder, "undisturbed")
-        end(start(Path(folder, "warm")))
-        began = time.monotonic()
-        end(start(undisturbed))
-        length = time.monotonic() - began
-        reference = drive(undisturbed)
-        print(f"undisturbed: {len(reference.trials)} trials in {length:.1f} s", flush=True)
+        end(start(Path(folder, "warm"), None))
+        references = {}
+        for seeds in COHORTS:
+            undisturbed = Path(folder, f"undisturbed-{seeds}")
+            began = time.monotonic()
+            end(start(undisturbed, seeds))
+            seconds, references[seeds] = time.monotonic() - began, drive(undisturbed, seeds)
+            print(f"undisturbed: {len(references[seeds].results)} trials in {seconds:.1f} s", flush=True)
         for number in range(options.rounds):
-            kind, lab = KINDS[number % len(KINDS)], Path(folder, str(number))
-            what = disturb(kind, lab, length, draw)
+            kind, seeds, lab = KINDS[number % len(KINDS)], tuple(COHORTS)[number % 2], Path(folder, str(number))
+            reference = references[seeds]
+            what = disturb(kind, lab, seeds, draw)
             stored = len(Store(lab).results(reference.trials))
-            outcome = drive(lab)
-            wrong = differences(outcome, lab, reference, undisturbed)
+            outcome = drive(lab, seeds)
+            wrong = differences(outcome, lab, reference)
             print(f"{number:3} {kind:12} killed {what:22} {stored:4} trials kept {wrong}", flush=True)
             if wrong:
                 sys.exit(1)
             told[f"{kind}: {what}"] += 1
             if kind != "worker":
-                left["with part of the trials" if 0 < stored < len(reference.trials) else "with none or all"] += 1
+                left["with part of the trials" if 0 < stored < len(reference.results) else "with none or all"] += 1
     print(f"{options.rounds} kills, every run the same to the last bit; {dict(told)}; drivers stopped {dict(left)}")
 
 
