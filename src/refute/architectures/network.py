@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refute.architectures.chains import as_chain
 from refute.architectures.initialization import draw
-from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, Step, fused
+from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, Step, fused, stemmed
 from refute.architectures.looped import MakeModule, made
 from refute.architectures.looped import draw as draw_module
 from refute.architectures.modules import as_layers
@@ -140,7 +140,7 @@ class Network:
 
     @cached_property
     def _together(self) -> list[Layer]:
-        return fused(self.layers)
+        return stemmed(fused(self.layers))
 
     @cached_property
     def widest(self) -> int:

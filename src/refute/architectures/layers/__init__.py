@@ -8,6 +8,7 @@ from refute.architectures.layers.fused import Fused, fused
 from refute.architectures.layers.interface import Differentiated, Layer, Shape, Slot, Step, Tensors
 from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
 from refute.architectures.layers.renamed import Renamed
+from refute.architectures.layers.stem import Stem, stemmed
 
 __all__ = [
     "BATCH_NORM_EPSILON",
@@ -27,7 +28,9 @@ __all__ = [
     "Residual",
     "Shape",
     "Slot",
+    "Stem",
     "Step",
     "Tensors",
     "fused",
+    "stemmed",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor
 from refute.architectures.layers.elementwise import Activation
 from refute.architectures.layers.fused import fused, maxima_first, takes
 from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
+from refute.architectures.layers.stem import stemmed
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Chain:
     ) -> None:
         self.steps: list[Step] = []
         layers = fused(layers) if takes(weights) else maxima_first(layers)
+        if takes(weights) and not wanted:
+            layers = stemmed(layers)
         self.first = len(layers)  # the first step that anyone wants gradients from
         for position, layer in enumerate(layers):
             self.steps.append(layer.bind(weights, gradients, wanted=wanted, spare=spare))

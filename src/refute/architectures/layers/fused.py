@@ -17,9 +17,9 @@ from refute.architectures.layers.arrays import as_replicas, in_memory, known, la
 from refute.architectures.layers.elementwise import Activation, MaxPool
 from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
 from refute.architectures.layers.kernels import Array
-from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
+from refute.architectures.layers.normalization import BatchNorm
+from refute.architectures.layers.normalizer import Normalizer
 from refute.architectures.layers.renamed import Renamed
-from refute.architectures.products import put
 
 RELU = Activation("relu")
 
@@ -105,7 +105,7 @@ class _FusedStep:
     spare = True
 
     def __init__(self, layer: Fused, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
-        self.norm = None if layer.norm is None else _Norm(layer.norm, weights, gradients)
+        self.norm = None if layer.norm is None else Normalizer(layer.norm, weights, gradients)
         self.pool, self.rectifies, self.wanted = layer.pool, layer.relu is not None, wanted
         nothing: Array = np.empty(0)
         self.inputs, self.passed = nothing, nothing  # and memory for their gradient
@@ -127,11 +127,8 @@ class _FusedStep:
             self._choose(self.pool)
         if self.norm is None:
             return as_replicas(self.chosen, replicas)
-        outputs = np.empty_like(self.chosen)
-        rows = rows_of(self.chosen, replicas)
-        scale, offset = lanes_of(rows, self.norm.scale, self.norm.offset)
-        kernels.transform(rows, scale, offset, self.rectifies, rows_of(outputs, replicas))
-        return as_replicas(outputs, replicas)
+        outputs = self.norm.outputs(rows_of(self.chosen, replicas), rectify=self.rectifies)
+        return as_replicas(outputs.reshape(self.chosen.shape), replicas)
 
     def _choose(self, pool: MaxPool) -> None:
         """The largest of every square, where a normalization follows: of its outputs."""
@@ -149,72 +146,14 @@ class _FusedStep:
         if self.norm is None:
             kernels.spread(of_outputs, self.places, self.passed)
             return as_replicas(self.passed, replicas)
-        norm, rows = self.norm, rows_of(self.chosen, replicas)
-        mean, scale, offset = lanes_of(rows, norm.mean, norm.scale, norm.offset)
-        total, product = np.empty(norm.mean.shape), np.empty(norm.mean.shape)
-        of_rows = rows_of(of_outputs, replicas)
-        kernels.of_weights(rows, of_rows, mean, scale, offset, self.rectifies, total, product)
-        norm.put_gradients(total, product, keep=keep)
+        norm, rows, of_rows = self.norm, rows_of(self.chosen, replicas), rows_of(of_outputs, replicas)
+        total, product = norm.backward(rows, of_rows, rectify=self.rectifies, keep=keep)
         if not self.wanted:
             return None
         share, slope = norm.through_moments(total, product, self.inputs.size // norm.mean.size)
         if self.pool is None:
-            kernels.of_inputs(rows, of_rows, mean, scale, *lanes_of(rows, share, slope))
+            kernels.of_inputs(rows, of_rows, *lanes_of(rows, norm.mean, norm.scale, share, slope))
             return as_replicas(of_outputs, replicas)
         lanes = lanes_of(rows_of(self.inputs, replicas), norm.mean, norm.scale, share, slope)
         kernels.spread_of_inputs(self.inputs, of_outputs, self.places, lanes, self.passed)
         return as_replicas(self.passed, replicas)
-
-
-class _Norm:
-    """A batch normalization, x -> scale x + offset; its tensors as arrays (replica, channel), the same memory."""
-
-    def __init__(self, layer: Layer, weights: Tensors, gradients: Tensors) -> None:
-        if isinstance(layer, Renamed):
-            weights, gradients = layer.own(weights), layer.own(gradients)
-            layer = layer.layer
-        assert isinstance(layer, BatchNorm)
-        own = {slot.name.rpartition(".")[2]: weights[slot.name].detach().numpy() for slot in layer.slots()}
-        self.running_mean, self.running_variance = own["running_mean"], own["running_variance"]
-        self.gamma, self.beta = own.get("gamma", np.ones(())), own.get("beta", np.zeros(()))
-        self.targets = [gradients[f"{layer.name}.{name}"] for name in ("gamma", "beta") if name in own and gradients]
-        nothing: Array = np.empty(0)
-        self.mean, self.inverse = nothing, nothing  # (group, channel), 1 / sqrt(variance + epsilon)
-        self.scale, self.offset = nothing, nothing
-
-    @np.errstate(all="ignore")  # replicas that diverge
-    def settle(self, rows: Array, *, training: bool) -> None:
-        """Find scale and offset: by the moments of these rows, which running statistics follow, or by the latter."""
-        mean, variance = self.running_mean, self.running_variance
-        if training:
-            mean, variance = self._moments(rows)
-        inverse = 1 / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPSILON)
-        scale = self.gamma * inverse
-        found = mean, scale, self.beta - mean * scale, inverse
-        self.mean, self.scale, self.offset, self.inverse = (
-            each.astype(rows.dtype).reshape(len(rows), -1) for each in found
-        )
-
-    def _moments(self, rows: Array) -> tuple[Array, Array]:
-        groups, shape = len(rows), self.running_mean.shape
-        count = rows.size // self.running_mean.size
-        first: Array = np.ascontiguousarray(rows[:, 0, : self.running_mean.size // groups])
-        total, squares = np.empty(first.shape), np.empty(first.shape)
-        kernels.moments(rows, first, total, squares)
-        lead = total / count
-        mean, variance = (first + lead).reshape(shape), np.maximum(squares / count - lead * lead, 0).reshape(shape)
-        self.running_mean += BATCH_NORM_MOMENTUM * (mean - self.running_mean)
-        unbiased = variance * np.divide(count, count - 1)
-        self.running_variance += BATCH_NORM_MOMENTUM * (unbiased - self.running_variance)
-        return mean, variance
-
-    def put_gradients(self, total: Array, product: Array, *, keep: float) -> None:
-        """`total` and `product`: sums of the outputs' gradient d and of d (x - mean), (group, channel)."""
-        for target, found in zip(self.targets, (product * self.inverse, total), strict=False):
-            put(target, torch.from_numpy(found.astype(self.mean.dtype)).view(target.shape), keep=keep)
-
-    def through_moments(self, total: Array, product: Array, count: int) -> tuple[Array, Array]:
-        """What the moments of `count` rows pass on: d - share - slope (x - mean), before the scale."""
-        found = total / count, product * np.square(self.inverse, dtype=np.float64) / count
-        share, slope = (each.astype(self.mean.dtype) for each in found)
-        return share, slope

@@ -10,23 +10,36 @@ Inner loops write to few arrays, because the compiler proves before each of them
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Function = TypeVar("Function", bound=Callable[..., None])
+Function = TypeVar("Function", bound=Callable[..., Any])
 Array = NDArray[Any]
 
 
-def compiled(function: Function) -> Function:
+def compiled(function: Function, *, contract: bool = False, inline: bool = False) -> Function:
     """The function as machine code, compiled when it is first called and kept on disk where that can be written to."""
+    fastmath = {"contract"} if contract else False
+    make = partial(numba.njit, error_model="numpy", fastmath=fastmath, forceinline=inline)
     try:
-        ready = numba.njit(cache=True, error_model="numpy")(function)
+        ready = make(cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written to
-        ready = numba.njit(error_model="numpy")(function)
+        ready = make()(function)
     return cast(Function, ready)
+
+
+def contracted(function: Function) -> Function:
+    """`compiled`, where a product and a sum may be rounded at once, as processors' instructions for both do."""
+    return compiled(function, contract=True)
+
+
+def inlined(function: Function) -> Function:
+    """`contracted`, as a part of the loops that call it: a call would keep them from vector instructions."""
+    return compiled(function, contract=True, inline=True)
 
 
 @compiled
