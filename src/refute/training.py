@@ -16,7 +16,7 @@ from torch import Tensor
 from refute import losses
 from refute.algorithms import SGD, Algorithm, State
 from refute.allocation import keep_freed_memory
-from refute.architectures import Network, Readout, Weights, noise
+from refute.architectures import Network, Readout, Weights, noise, processor
 from refute.architectures.layers import Step
 from refute.architectures.layers.images import by_replica, side_by_side
 from refute.architectures.network import channels_together, shares
@@ -32,8 +32,8 @@ from refute.stopping import EarlyStop
 
 Vector = float | Sequence[float] | Tensor
 
-CACHE_BYTES = 6 * 2**20
-"""What one group of replicas should touch in a step: about a core's share of cache (see benchmarks/NOTES.md)."""
+CACHE_BYTES = processor.group_bytes()
+"""What one group of replicas should touch in a step."""
 PASS_BYTES = 64 * 2**20
 """What a pass should touch at most; a larger batch goes through in chunks."""
 SMALLEST_CHUNK = 32

@@ -1,4 +1,4 @@
-"""Who made the processor."""
+"""Who made the processor, and what fits into its cache."""
 
 from pathlib import Path
 
@@ -23,3 +23,33 @@ def test_elsewhere_python_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(processor, "INFORMATION", tmp_path / "none")
     monkeypatch.setattr(processor.platform, "processor", lambda: "Intel64 Family 6 Model 207, GenuineIntel")
     assert processor.maker.__wrapped__() == "Intel"
+
+
+MiB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("size", "cores", "maker", "expected"),
+    [
+        ("307200K", "0-1", "Intel", 32 * MiB),
+        ("32768K", "0-1,8", "Intel", 32 * MiB // 3),
+        ("8192K", "0-7", "Intel", 6 * MiB),
+        ("who knows", "0", "Intel", 6 * MiB),
+        ("307200K", "0-1", "AMD", 6 * MiB),
+        ("307200K", "0-1", "", 6 * MiB),
+    ],
+)
+def test_groups_are_as_large_as_a_share_of_the_last_cache(
+    size: str, cores: str, maker: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "size").write_text(f"{size}\n")
+    (tmp_path / "shared_cpu_list").write_text(f"{cores}\n")
+    monkeypatch.setattr(processor, "LAST_CACHE", tmp_path)
+    monkeypatch.setattr(processor, "maker", lambda: maker)
+    assert processor.group_bytes() == expected
+
+
+def test_groups_are_small_where_the_cache_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "LAST_CACHE", tmp_path / "none")
+    monkeypatch.setattr(processor, "maker", lambda: "Intel")
+    assert processor.group_bytes() == 6 * MiB
