@@ -26,7 +26,7 @@ RELU = Activation("relu")
 
 @dataclass(frozen=True)
 class Fused:
-    """A batch normalization, then a maximum over 2 x 2 squares, then a relu, as one; the maximum may stand alone.
+    """A batch normalization, then a maximum over 2 x 2 squares, then a relu, as one; each of the first two may miss.
 
     Where the kernels can't be used (autograd, other devices), the layers are run one after another.
     """
@@ -71,7 +71,7 @@ def fused(layers: Sequence[Layer]) -> list[Layer]:
     while rest:
         norm = rest.pop(0) if _normalizes(rest[0]) else None
         pool = rest.pop(0) if rest and isinstance(rest[0], MaxPool) and rest[0].size == 2 else None
-        relu = rest.pop(0) if rest and norm and rest[0] == RELU else None
+        relu = rest.pop(0) if rest and (norm or pool) and rest[0] == RELU else None
         assert pool is None or isinstance(pool, MaxPool)
         assert relu is None or isinstance(relu, Activation)
         found.append(Fused(norm, pool, relu) if norm or pool else rest.pop(0))
@@ -131,13 +131,13 @@ class _FusedStep:
         return as_replicas(outputs.reshape(self.chosen.shape), replicas)
 
     def _choose(self, pool: MaxPool) -> None:
-        """The largest of every square, where a normalization follows: of its outputs."""
+        """The largest of every square: where a normalization follows, of its outputs, else rectified if need be."""
         examples, height, width, channels = self.inputs.shape
         squares = (height + pool.ceil) // 2, (width + pool.ceil) // 2
         scale = np.ones(channels, self.inputs.dtype) if self.norm is None else self.norm.scale[0]
         self.chosen = np.empty((examples, *squares, channels), self.inputs.dtype)
         self.places = np.empty(self.chosen.shape, np.uint8)
-        kernels.extremes(self.inputs, scale, self.chosen, self.places)
+        kernels.extremes(self.inputs, scale, self.rectifies and self.norm is None, self.chosen, self.places)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         replicas, of_outputs = len(gradient), in_memory(gradient)

@@ -109,13 +109,19 @@ def transform(inputs: Array, scale: Array, offset: Array, rectify: bool, outputs
                     out[lane] = row[lane] * a[lane] + b[lane]
 
 
+NOWHERE = 4
+"""In the place of a pixel's number in its square: none of the four has a gradient."""
+
+
 @compiled
-def extremes(images: Array, scale: Array, chosen: Array, places: Array) -> None:
+def extremes(images: Array, scale: Array, rectify: bool, chosen: Array, places: Array) -> None:
     """The x of every 2 x 2 square whose scale x is largest, the first of equals; one that is not a number wins.
 
     `images` (example, height, width, channel), `scale` (channel). At an odd edge a square may be smaller. `chosen` are
-    the values (example, square, square, channel), `places` uint8 their pixels' numbers in the square.
+    the values (example, square, square, channel), of them the positive part if `rectify`; `places` uint8 their pixels'
+    numbers in the square, `NOWHERE` if none was positive.
     """
+    zero = images.dtype.type(0)
     examples, height, width, channels = images.shape
     for n in range(examples):
         for i in range(chosen.shape[1]):
@@ -142,11 +148,15 @@ def extremes(images: Array, scale: Array, chosen: Array, places: Array) -> None:
                         best, found, where = candidate, four[c], np.uint8(3)
                     value[c] = found
                     place[c] = where
+                if rectify:
+                    for c in range(channels):
+                        place[c] = np.uint8(NOWHERE) if value[c] <= zero else place[c]
+                        value[c] = zero if value[c] <= zero else value[c]
 
 
 @compiled
 def spread(gradient: Array, places: Array, passed: Array) -> None:
-    """Put the gradient of every square's largest pixel there, and 0 elsewhere; shapes as in `extremes`."""
+    """Put the gradient of every square's chosen pixel there, and 0 elsewhere; shapes as in `extremes`."""
     examples, height, width, channels = passed.shape
     rows, columns = min(height, 2 * gradient.shape[1]), min(width, 2 * gradient.shape[2])
     zero = passed.dtype.type(0)

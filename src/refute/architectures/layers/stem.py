@@ -74,9 +74,10 @@ class Stem:
 def stemmed(layers: Sequence[Layer]) -> list[Layer]:
     """The layers of a net, as `fused` gives them, with a `Stem` first where there can be one.
 
-    >>> chain = stemmed([Convolution("conv1", 1, 16), Fused(pool=MaxPool()), Activation("relu")])
+    >>> from refute.architectures.layers import MaxPool
+    >>> chain = stemmed([Convolution("conv1", 1, 16), Fused(pool=MaxPool()), Convolution("conv2", 16, 16)])
     >>> [type(layer).__name__ for layer in chain]
-    ['Stem', 'Activation']
+    ['Stem', 'Convolution']
     """
     if len(layers) < 2 or not isinstance(layers[1], Fused) or layers[1].pool is None:
         return list(layers)
@@ -153,7 +154,8 @@ class _StemStep:
         lanes[:, :, FIRST] = _in_blocks(first)
         totals = np.zeros((*lanes.shape[:2], FORWARD_ROWS - SUMS, LANES))
         images, of_lanes, chosen, places, sums = _flat(self.images, lanes, self.chosen, self.places, totals)
-        stem_kernels.forward(images, of_lanes, chosen, places, sums, self._shape())
+        rectify = self.rectifies and self.norm is None
+        stem_kernels.forward(images, of_lanes, chosen, places, sums, self._shape(), rectify)
         if self.norm is None:
             return as_replicas(self.chosen, self.replicas)
         if training:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from refute.architectures.layers.kernels import Array, contracted, inlined
+from refute.architectures.layers.kernels import NOWHERE, Array, contracted, inlined
 
 Shape = tuple[int, int, int, int, int]
 Row = tuple[Any, ...]
@@ -33,8 +33,14 @@ MEAN, SHARE, SLOPE, GRADIENTS, BACKWARD_ROWS = 10, 11, 12, 13, 23
 
 
 @contracted
-def forward(images: Array, of_lanes: Array, chosen: Array, places: Array, totals: Array, shape: Shape) -> None:
-    """Of every square the output x whose product with `sign` is largest; one that is not a number wins."""
+def forward(
+    images: Array, of_lanes: Array, chosen: Array, places: Array, totals: Array, shape: Shape, rectify: bool
+) -> None:
+    """Of every square the output x whose product with `sign` is largest; one that is not a number wins.
+
+    Of what is chosen the positive part if `rectify`; places are then `NOWHERE` if none was positive.
+    """
+    zero = images.dtype.type(0)
     examples, tall, wide, replicas, blocks = shape
     row, size, sums = (2 * wide + 2) * replicas, FORWARD_ROWS * LANES, (FORWARD_ROWS - SUMS) * LANES
     for n in range(examples):
@@ -57,8 +63,9 @@ def forward(images: Array, of_lanes: Array, chosen: Array, places: Array, totals
                                 best, found, where = three * sign, three, np.uint8(2)
                             if four * sign > best or four != four:
                                 best, found, where = four * sign, four, np.uint8(3)
-                            value[lane] = found
-                            place[lane] = where
+                            hidden = rectify and found <= zero
+                            value[lane] = zero if hidden else found
+                            place[lane] = np.uint8(NOWHERE) if hidden else where
                             one, two, three, four = one - first, two - first, three - first, four - first
                             own[lane + SUMS * LANES] += (one + two) + (three + four)
                             own[lane + (SUMS + 1) * LANES] += (one * one + two * two) + (three * three + four * four)
