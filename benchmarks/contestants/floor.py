@@ -4,6 +4,7 @@ Every product is timed in the library that is fastest at it, torch.mm (MKL), one
 counted: no activation, no data, no optimizer. All cores together are taken to be that many times as fast as one.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from contestants.task import CORES, Contestant, Task
 from refute.architectures import openblas
 
 ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-SAMPLES, LEAST_S = 5, 0.003
+SAMPLES, LEAST_S = 9, 0.003
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _openblas(left: Tensor, right: Tensor, into: Tensor) -> list[Callable[[], ob
 
 
 def _seconds(way: Callable[[], object]) -> float:
-    """The best of some samples, each long enough for the clock."""
+    """The median of some samples, each long enough for the clock: contestants have no best moments picked either."""
     for _ in range(2):
         started = time.perf_counter()
         way()
@@ -111,4 +112,4 @@ def _seconds(way: Callable[[], object]) -> float:
         for _ in range(calls):
             way()
         samples.append((time.perf_counter() - started) / calls)
-    return min(samples)
+    return statistics.median(samples)
