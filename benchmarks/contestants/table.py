@@ -47,14 +47,15 @@ def share_of_floor(rates: dict[str, list[float]], floors: list[float]) -> Ratio 
 
 
 def missed(result: dict[str, Any]) -> list[str]:
-    """What our aims ask for and this result does not give, in words."""
+    """What our aims ask for and this result does not give, in words; in brackets what the floor itself would reach."""
     rates, found = result["rates"], []
     if not rates.get(OURS):
         return ["no result"]
     for name, least in AIMS[result["kind"]].items():
         reached = ratio(rates, name)
         if reached is not None and reached.value < least:
-            found.append(f"{least:g}x {CONTESTANTS[name]}")
+            floor = statistics.median(result["floor"]) / statistics.median(rates[name])
+            found.append(f"{least:g}x {CONTESTANTS[name]} (floor: {floor:.1f})")
     others = {name: statistics.median(each) for name, each in rates.items() if name != OURS}
     best = max(others, key=lambda name: others[name], default=None)
     if best is not None and statistics.median(rates[OURS]) < CLOSE * others[best]:
