@@ -56,7 +56,7 @@ def test_the_tables_are_written_between_the_marks(tmp_path: Path) -> None:
     assert " old " not in text
     assert text.index("#### P") < text.index("#### Q")
     ratios = "| MLP | 128 x 16 | 3.75 (2.50-6.00) | - | - | 1.43 (0.95-1.90) | 0.50 (0.29-0.80) |"
-    assert f"{ratios} 4x plain loop; 0.60 of the floor |" in text
+    assert f"{ratios} 4x plain loop (floor: 7.5); 0.60 of the floor |" in text
     assert "| 210 (2.0+0.5 s) | 300 (3.0 s) | 600 |" in text
     assert "- process pool, MLP: not there" in text
     assert "- MLP, 128 x 16: other programs used 0.5 cores" in text
