@@ -78,7 +78,7 @@ def measure_run(kind: str, trials: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as lab:
         flow.run(phenomenon(kind, 20), scale="smoke", lab=Path(lab, "first"))  # imports, views, the fork server
         before, started = resident_megabytes(), time.perf_counter()
-        outcome = flow.run(phenomenon(kind, trials), scale="smoke", lab=Path(lab))
+        outcome = flow.run(phenomenon(kind, trials), scale="smoke", seeds=trials // len(RATES), lab=Path(lab))
         seconds = time.perf_counter() - started
         assert outcome.trials_run == trials, outcome.failures
         grown = resident_megabytes() - before

@@ -1,4 +1,4 @@
-"""The benchmark of the engine runs and tells what it found; no time is judged here."""
+"""The benchmarks of the engine and of scheduling run and tell what they found; no time is judged here."""
 
 import json
 import subprocess
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 ENGINE = Path(__file__).parents[1] / "benchmarks" / "engine.py"
+SCHEDULING = ENGINE.parent / "scheduling.py"
 
 
 def test_the_race_gives_rates_ratios_and_checks(tmp_path: Path) -> None:
@@ -60,3 +61,11 @@ def test_the_tables_are_written_between_the_marks(tmp_path: Path) -> None:
     assert "| 210 (2.0+0.5 s) | 300 (3.0 s) | 600 |" in text
     assert "- process pool, MLP: not there" in text
     assert "- MLP, 128 x 16: other programs used 0.5 cores" in text
+
+
+def test_scheduling_runs_as_many_trials_as_it_is_asked_for() -> None:
+    """And not only those of a first look."""
+    command = [sys.executable, str(SCHEDULING), "--only", "nothing", "200"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["milliseconds per trial"] > 0

@@ -370,3 +370,20 @@ def test_channels_lie_together_unless_groups_of_the_data_are_normalized(normaliz
     assert isinstance(layer, Folded)
     assert layer.channels_last is not normalizes_data
     assert as_layer(make, (2, 5, 5), fold=False).channels_last is not normalizes_data
+
+
+def test_modules_of_all_replicas_at_once_are_evaluated_on_smaller_batches() -> None:
+    """What they hand from layer to layer is more than for dense nets: times, heads."""
+
+    class Read(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(3, 4, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.lstm(x)[0][:, -1]
+
+    together = Network.from_module(Read, input_shape=(5, 3), outputs=4)
+    alone = Network.from_module(Read, input_shape=(5, 3), outputs=4, fold=False)
+    dense = Network.from_module(lambda: nn.Linear(3, 4), input_shape=(3,), outputs=4)
+    assert (together.evaluation_batch, alone.evaluation_batch, dense.evaluation_batch) == (250, 256, 1000)

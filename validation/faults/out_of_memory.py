@@ -23,6 +23,7 @@ from refute.randomness import stream
 from refute.store import Store
 
 GROUPS = Path("/sys/fs/cgroup/memory")
+SEEDS = 24
 PER_REPLICA = 400_000_000
 LIMIT = 2_200_000_000
 
@@ -40,7 +41,7 @@ PHENOMENON = Phenomenon(
     source=Source(authors="refute", title="Validation of faults", year=2026),
     factors={"kind": looped("any")},
     quantities={"drawn": Quantity(definition="a number")},
-    protocols={"smoke": Protocol(grids=(Grid(levels={"kind": ("a", "b")}, seeds=24),), cohort=8)},
+    protocols={"smoke": Protocol(grids=(Grid(levels={"kind": ("a", "b")}, seeds=SEEDS),), cohort=8)},
     trial=trial,
     claims=(
         Claim(id="C1", statement="Positive.", effect=Value("drawn"), holds=at_least(0.0, reason="0"), within=("kind",)),
@@ -56,7 +57,7 @@ def drive(lab: Path) -> int:
         if progress.message:
             told.append(progress.message)
 
-    outcome = flow.run(PHENOMENON, scale="smoke", lab=lab, workers=1, watch=watch)
+    outcome = flow.run(PHENOMENON, scale="smoke", seeds=SEEDS, lab=lab, workers=1, watch=watch)
     print("\n".join(told))
     print(f"{len(outcome.results)} trials, {len(outcome.failures)} failures")
     return len(outcome.failures)
@@ -77,7 +78,7 @@ def main() -> None:
         done = subprocess.run(["bash", "-c", inside], env={**os.environ, "REFUTE_HUNGRY": "1"}, check=False)
         drive(Path(folder, "roomy"))
         group.rmdir()
-        trials = flow.stored(PHENOMENON, scale="smoke", lab=Path(folder, "roomy")).trials
+        trials = flow.stored(PHENOMENON, scale="smoke", seeds=SEEDS, lab=Path(folder, "roomy")).trials
         tight, roomy = Store(Path(folder, "tight")).results(trials), Store(Path(folder, "roomy")).results(trials)
         same = tight == roomy and len(tight) == len(trials)
     killed = memory.kills() - before

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from refute.architectures.chains import as_chain
+from refute.architectures.folded import Folded
 from refute.architectures.initialization import draw
 from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, Step, fused, stemmed
 from refute.architectures.looped import MakeModule, made
@@ -22,8 +23,8 @@ from refute.architectures.modules import as_layers
 from refute.errors import ShapeError
 from refute.randomness import stream
 
-EVALUATION_BATCH = {"stacked": 1000, "looped": 256}
-"""Examples per forward pass of an evaluation, by mode: many enough for full speed, few enough to stay in cache."""
+EVALUATION_BATCH = {"stacked": 1000, "looped": 256, "modules": 250}
+"""Examples per forward pass of an evaluation: many enough for full speed, few enough to stay in cache."""
 EVALUATION_BYTES = 2 * 2**20
 """What all layers of the replicas of a pass may put out, about."""
 GROUP_BYTES = 4 * 2**20
@@ -127,6 +128,12 @@ class Network:
     def mode(self) -> str:
         """ "looped" (one replica at a time, for convolutions and modules) or "stacked" (all at once, dense nets)."""
         return "looped" if any(layer.loops for layer in self.layers) else "stacked"
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Examples per forward pass of an evaluation."""
+        modules = self.mode == "stacked" and any(isinstance(layer, Folded) for layer in self.layers)
+        return EVALUATION_BATCH["modules" if modules else self.mode]
 
     @property
     def mixes(self) -> bool:
@@ -241,7 +248,7 @@ class Network:
 
         `inputs` is (example, *input_shape), shared by all replicas, or (replica, example, *input_shape).
         """
-        batch = batch or EVALUATION_BATCH[self.mode]
+        batch = batch or self.evaluation_batch
         shared = tuple(inputs.shape[1:]) == self.input_shape
         if not shared and tuple(inputs.shape[2:]) != self.input_shape:
             raise ShapeError(

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from refute.architectures import Network, Weights
-from refute.architectures.network import EVALUATION_BATCH
 from refute.errors import ShapeError, UsageError
 from refute.instruments.activations import LayerOutputs, layer_outputs
 from refute.instruments.features import ACTIVATIONS
@@ -87,7 +86,7 @@ def filter_activity(
     network, weights = subject(network, weights, inputs)
     check_examples(network, weights, inputs)
     x = own_examples(weights, network, inputs)
-    chunks = torch.split(x, EVALUATION_BATCH[network.mode], dim=1)
+    chunks = torch.split(x, network.evaluation_batch, dim=1)
     each: dict[str, list[Tensor]] = {}
     for chunk in chunks:
         outputs = layer_outputs(network, weights, chunk, inside=True)

@@ -11,7 +11,6 @@ from refute.architectures import Network, Weights
 from refute.architectures.folded import Folded
 from refute.architectures.layers import Dense, Layer, Residual
 from refute.architectures.looped import Looped
-from refute.architectures.network import EVALUATION_BATCH
 from refute.errors import ShapeError, UsageError
 from refute.instruments.activations import layer_outputs
 from refute.instruments.interface import check_examples, own_examples, subject
@@ -79,7 +78,7 @@ def representations(
     inside = any(isinstance(layer, Folded | Looped) for layer in network.layers)
     x = own_examples(weights, network, inputs)
     found: dict[str, list[Tensor]] = {INPUT: [_rows(x, pool)]}
-    for chunk in torch.split(x, EVALUATION_BATCH[network.mode], dim=1):
+    for chunk in torch.split(x, network.evaluation_batch, dim=1):
         outputs = layer_outputs(network, weights, chunk, inside=inside)
         last = list(outputs)[-1]
         for name, kind in outputs.kinds.items():

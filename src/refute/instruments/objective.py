@@ -8,7 +8,6 @@ from torch import Tensor
 
 from refute import losses
 from refute.architectures import Network, Weights
-from refute.architectures.network import EVALUATION_BATCH
 from refute.errors import UsageError
 from refute.instruments.hessian import cast, examples_of
 from refute.instruments.interface import check_examples, subject
@@ -95,7 +94,7 @@ class Objective:
         return [slice(first, first + size) for first in range(0, replicas, size)]
 
     def _chunks(self, rows: slice) -> list[tuple[Tensor, Tensor]]:
-        size = self.examples if self.together else EVALUATION_BATCH[self.network.mode]
+        size = self.examples if self.together else self.network.evaluation_batch
         return list(
             zip(torch.split(self.inputs[rows], size, dim=1), torch.split(self.labels[rows], size, dim=1), strict=True)
         )
