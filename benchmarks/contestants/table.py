@@ -32,12 +32,13 @@ class Ratio(NamedTuple):
 
 
 def ratio(rates: dict[str, list[float]], to: str) -> Ratio | None:
-    """Ours to another's; None if one of them is missing. One that had a single turn is compared with all of ours."""
+    """Ours to another's; None if one of them is missing. A single turn is compared with all of the other's."""
     ours, theirs = rates.get(OURS), rates.get(to)
     if not ours or not theirs:
         return None
-    others = theirs if len(theirs) == len(ours) else theirs[:1] * len(ours)
-    each = [a / b for a, b in zip(ours, others, strict=True)]
+    rounds = max(len(ours), len(theirs))
+    pairs = zip(*(each if len(each) == rounds else each[:1] * rounds for each in (ours, theirs)), strict=True)
+    each = [a / b for a, b in pairs]
     return Ratio(statistics.median(ours) / statistics.median(theirs), min(each), max(each))
 
 
