@@ -49,8 +49,11 @@ def test_which_errors_mean_that_memory_ran_out(error: Exception, meant: bool) ->
 
 
 @LINUX
-def test_the_meter_sees_the_peak_and_begins_anew() -> None:
+@pytest.mark.parametrize("freed_before", [0, 50])
+def test_the_meter_sees_the_peak_and_begins_anew(freed_before: int) -> None:
     keep_freed_memory()
+    before = [torch.ones(1_000_000) for _ in range(freed_before)]
+    del before
     meter = memory.Meter("cpu")
     meter.start()
     many = [torch.ones(1_000_000) for _ in range(25)]  # 100 MB
