@@ -105,11 +105,11 @@ class Meter:
 
     def __init__(self, device: str) -> None:
         self.device = device
-        if not on_gpu(device):
-            give_back()  # what was freed before would hide as much of what comes
-        self.base = _private()
         if on_gpu(device):
             torch.cuda.get_device_properties(device)  # its accounts begin with the first look at it
+        else:
+            give_back()  # what was freed before would hide as much of what comes
+        self.base = _private()
 
     def start(self) -> None:
         if on_gpu(self.device):

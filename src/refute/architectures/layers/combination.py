@@ -81,9 +81,11 @@ class Chain:
         self, layers: Sequence[Layer], weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool
     ) -> None:
         self.steps: list[Step] = []
-        layers = fused(layers) if takes(weights) else maxima_first(layers)
-        if takes(weights) and not wanted:
-            layers = stemmed(layers)
+        if takes(weights):
+            layers = fused(layers)
+            layers = layers if wanted else stemmed(layers)
+        else:
+            layers = maxima_first(layers)
         self.first = len(layers)  # the first step that anyone wants gradients from
         for position, layer in enumerate(layers):
             self.steps.append(layer.bind(weights, gradients, wanted=wanted, spare=spare))

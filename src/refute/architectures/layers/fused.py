@@ -19,7 +19,7 @@ from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
 from refute.architectures.layers.kernels import Array
 from refute.architectures.layers.normalization import BatchNorm
 from refute.architectures.layers.normalizer import Normalizer
-from refute.architectures.layers.renamed import Renamed
+from refute.architectures.layers.renamed import bare
 
 RELU = Activation("relu")
 
@@ -93,7 +93,7 @@ def maxima_first(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def _normalizes(layer: Layer) -> bool:
-    return isinstance(layer.layer if isinstance(layer, Renamed) else layer, BatchNorm)
+    return isinstance(bare(layer), BatchNorm)
 
 
 class _FusedStep:
@@ -127,8 +127,7 @@ class _FusedStep:
             self._choose(self.pool)
         if self.norm is None:
             return as_replicas(self.chosen, replicas)
-        outputs = self.norm.outputs(rows_of(self.chosen, replicas), rectify=self.rectifies)
-        return as_replicas(outputs.reshape(self.chosen.shape), replicas)
+        return self.norm.outputs(self.chosen, replicas, rectify=self.rectifies)
 
     def _choose(self, pool: MaxPool) -> None:
         """The largest of every square: where a normalization follows, of its outputs, else rectified if need be."""

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from refute.architectures.layers import kernels
-from refute.architectures.layers.arrays import lanes_of
+from refute.architectures.layers.arrays import as_replicas, lanes_of, rows_of
 from refute.architectures.layers.interface import Layer, Tensors
 from refute.architectures.layers.kernels import Array
 from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
-from refute.architectures.layers.renamed import Renamed
+from refute.architectures.layers.renamed import bare, own_tensors
 from refute.architectures.products import put
 
 
@@ -18,9 +19,8 @@ class Normalizer:
     """A batch normalization, x -> scale x + offset; its tensors as arrays (replica, channel), the same memory."""
 
     def __init__(self, layer: Layer, weights: Tensors, gradients: Tensors) -> None:
-        if isinstance(layer, Renamed):
-            weights, gradients = layer.own(weights), layer.own(gradients)
-            layer = layer.layer
+        weights, gradients = own_tensors(layer, weights), own_tensors(layer, gradients)
+        layer = bare(layer)
         assert isinstance(layer, BatchNorm)
         own = {slot.name.rpartition(".")[2]: weights[slot.name].detach().numpy() for slot in layer.slots()}
         self.running_mean, self.running_variance = own["running_mean"], own["running_variance"]
@@ -58,12 +58,12 @@ class Normalizer:
         found = mean, scale, self.beta - mean * scale, inverse
         self.mean, self.scale, self.offset, self.inverse = (each.astype(dtype).reshape(groups, -1) for each in found)
 
-    def outputs(self, rows: Array, *, rectify: bool) -> Array:
-        """scale x + offset, and of it the positive part if `rectify`, (group, row, lane)."""
-        found = np.empty_like(rows)
+    def outputs(self, inputs: Array, replicas: int, *, rectify: bool) -> Tensor:
+        """scale x + offset of what `in_memory` gives, its positive part if `rectify`; (replica, batch, ...)."""
+        found, rows = np.empty_like(inputs), rows_of(inputs, replicas)
         scale, offset = lanes_of(rows, self.scale, self.offset)
-        kernels.transform(rows, scale, offset, rectify, found)
-        return found
+        kernels.transform(rows, scale, offset, rectify, rows_of(found, replicas))
+        return as_replicas(found, replicas)
 
     def backward(self, rows: Array, of_rows: Array, *, rectify: bool, keep: float) -> tuple[Array, Array]:
         """Put the gradients of gamma and beta in place.

@@ -39,3 +39,13 @@ class Renamed:
     def own(self, tensors: Tensors) -> Tensors:
         """The layer's tensors by its own names."""
         return {own: tensors[seen] for own, seen in self.names if seen in tensors}
+
+
+def bare(layer: Layer) -> Layer:
+    """The layer itself, without other names."""
+    return layer.layer if isinstance(layer, Renamed) else layer
+
+
+def own_tensors(layer: Layer, tensors: Tensors) -> Tensors:
+    """Tensors by the names that `bare` of the layer has for them."""
+    return layer.own(tensors) if isinstance(layer, Renamed) else tensors

@@ -19,7 +19,7 @@ from refute.architectures.layers.fused import Fused
 from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
 from refute.architectures.layers.kernels import Array
 from refute.architectures.layers.normalizer import Normalizer
-from refute.architectures.layers.renamed import Renamed
+from refute.architectures.layers.renamed import bare, own_tensors
 from refute.architectures.layers.stem_kernels import (
     BACKWARD_ROWS,
     BIAS,
@@ -81,7 +81,7 @@ def stemmed(layers: Sequence[Layer]) -> list[Layer]:
     """
     if len(layers) < 2 or not isinstance(layers[1], Fused) or layers[1].pool is None:
         return list(layers)
-    convolution = layers[0].layer if isinstance(layers[0], Renamed) else layers[0]
+    convolution = bare(layers[0])
     if not isinstance(convolution, Convolution):
         return list(layers)
     form = convolution.inputs, convolution.size, convolution.stride, convolution.margin
@@ -118,12 +118,8 @@ class _StemStep:
         self.apart, self.split = apart, False
         self.norm = None if layer.behind.norm is None else Normalizer(layer.behind.norm, weights, gradients)
         self.rectifies = layer.behind.relu is not None
-        convolution = layer.convolution
-        if isinstance(convolution, Renamed):
-            weights, gradients = convolution.own(weights), convolution.own(gradients)
-            convolution = convolution.layer
-        assert isinstance(convolution, Convolution)
-        names = [slot.name for slot in convolution.slots()]
+        names = [slot.name for slot in bare(layer.convolution).slots()]
+        weights, gradients = own_tensors(layer.convolution, weights), own_tensors(layer.convolution, gradients)
         self.weight, *self.bias = (weights[name].detach().numpy() for name in names)
         self.targets = [gradients[name] for name in names if gradients]
         self.replicas, self.channels = self.weight.shape[:2]
@@ -163,8 +159,7 @@ class _StemStep:
             self.norm.settle_by_sums(first.reshape(1, -1), total, squares, examples * height * width)
         else:
             self.norm.settle(rows_of(self.chosen, self.replicas), training=False)
-        outputs = self.norm.outputs(rows_of(self.chosen, self.replicas), rectify=self.rectifies)
-        return as_replicas(outputs.reshape(self.chosen.shape), self.replicas)
+        return self.norm.outputs(self.chosen, self.replicas, rectify=self.rectifies)
 
     def backward(self, gradient: Tensor, *, keep: float) -> None:
         if self.split:
