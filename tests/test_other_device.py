@@ -14,7 +14,7 @@ import torch
 from other_device import Elsewhere, assert_close, cpu_only, fetched, other_device, sent
 from torch import Tensor, nn
 
-from refute import architectures, datasets, losses
+from refute import architectures, datasets, losses, training
 from refute.algorithms import SAM, SGD, Adam, Clipped, Layca, Masked, Supermask, mask_of
 from refute.architectures import Network, Readout, Weights, estimate_statistics, noise
 from refute.attacks import FGSM, PGD
@@ -436,6 +436,35 @@ def test_training_is_that_of_the_cpu(name: str) -> None:
     here, there = both(work, data)
     assert here["losses"].isfinite().any()
     assert_close(there, here, rtol=2e-4, atol=2e-5)  # float32: all replicas at once there, a few at a time on the CPU
+
+
+def test_a_batch_that_needs_more_memory_than_a_pass_may_take_goes_through_in_chunks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "SMALLEST_CHUNK", 7)
+    data = digits()
+    network = IMAGES(data.input_shape)
+    options: dict[str, Any] = {"learning_rate": 0.05, "steps": 2, "batch": None, "attack": FGSM(0.1)}
+    whole = train(network, data, seeds=SEEDS, **options)
+    seen: list[int] = []
+    value_and_gradient = losses.CrossEntropy.value_and_gradient
+
+    def watched(self: losses.CrossEntropy, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(outputs.shape[1])
+        return value_and_gradient(self, outputs, targets)
+
+    monkeypatch.setattr(losses.CrossEntropy, "value_and_gradient", watched)
+
+    def work(data: datasets.Data) -> Any:
+        run = train(network, data, seeds=SEEDS, **options)
+        return {"losses": run.losses, "end": run.end}
+
+    monkeypatch.setattr(training, "DEVICE_PASS_BYTES", 1)
+    here, there = both(work, data)
+    assert min(seen) <= 7, "on the other device, in chunks"
+    assert max(seen) == data.index.shape[1], "here all at once"
+    for found in (here, there):
+        assert_close(found, {"losses": whole.losses, "end": whole.end}, rtol=2e-4, atol=2e-5)
 
 
 def test_a_factory_may_make_modules_there_and_examples_may_be_there() -> None:

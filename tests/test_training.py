@@ -352,6 +352,32 @@ def test_a_batch_in_chunks_gives_the_gradient_of_the_whole(
     assert not torch.equal(whole.end.flat, chunked.end.flat)
 
 
+@pytest.mark.parametrize(
+    "attack", [PGD(0.1, steps=2, low=0.0, high=1.0), PGD(0.1, "l2", steps=2, restarts=2)], ids=["linf", "l2"]
+)
+@pytest.mark.parametrize("name", ["mlp", "vgg"])
+def test_adversarial_examples_of_a_batch_in_chunks_are_those_of_the_whole(
+    name: str, attack: PGD, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = digits(SEEDS, flatten=name == "mlp")
+    network = small(name, data)
+    whole = run(network, data, SEEDS, attack=attack, batch=None, steps=3)
+    monkeypatch.setattr(training, "PASS_BYTES", 1)
+    monkeypatch.setattr(training, "SMALLEST_CHUNK", 7)
+    seen: list[int] = []
+    evaluate = Network.__call__
+
+    def watched(self: Network, weights: architectures.Weights, inputs: torch.Tensor, **options: bool) -> torch.Tensor:
+        seen.append(inputs.shape[1])
+        return evaluate(self, weights, inputs, **options)
+
+    monkeypatch.setattr(Network, "__call__", watched)
+    chunked = run(network, data, SEEDS, attack=attack, batch=None, steps=3)
+    assert max(seen) <= training.PROBE_EXAMPLES < data.index.shape[1]
+    assert torch.allclose(whole.losses, chunked.losses, atol=1e-4)
+    assert torch.allclose(whole.end.flat, chunked.end.flat, atol=1e-4)
+
+
 def test_an_autoencoder_reconstructs_its_inputs() -> None:
     data = digits(SEEDS)
     layers = (Dense("encode", 64, 32), Activation("relu"), Dense("decode", 32, 64))

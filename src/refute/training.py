@@ -36,6 +36,8 @@ CACHE_BYTES = processor.group_bytes()
 """What one group of replicas should touch in a step."""
 PASS_BYTES = 64 * 2**20
 """What a pass should touch at most; a larger batch goes through in chunks."""
+DEVICE_PASS_BYTES = 2 * 2**30
+"""What a replica's pass should touch at most on another device than the CPU, where few large passes are fastest."""
 SMALLEST_CHUNK = 32
 """Examples below which smaller passes cost more in calls than they save in cache."""
 PROBE_EXAMPLES = 8
@@ -300,16 +302,24 @@ def _changed(
     frozen = Weights(weights.slots, weights.flat, {name: b.clone() for name, b in weights.buffers.items()})
 
     run = job.network.in_group if _in_group(job, chunk) else job.network
+    parts = _pieces(inputs.shape[1], chunk)
 
-    def each(x: Tensor) -> Tensor:
+    def of_part(x: Tensor, wanted: Tensor) -> Tensor:
         outputs = run(frozen, x, training=True)
-        return job.loss.each(job.run.readout.of(job.network, outputs, x), targets)
+        return job.loss.each(job.run.readout.of(job.network, outputs, x), wanted)
 
-    def gradient(x: Tensor) -> Tensor:
+    def of_inputs(x: Tensor, wanted: Tensor) -> Tensor:
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            (found,) = torch.autograd.grad(each(x).sum(), x)
+            (found,) = torch.autograd.grad(of_part(x, wanted).sum(), x)
         return found
+
+    def each(x: Tensor) -> Tensor:
+        return torch.cat([of_part(x[:, part], targets[:, part]) for part in parts], dim=1)
+
+    def gradient(x: Tensor) -> Tensor:
+        found = [of_inputs(x[:, part], targets[:, part]) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     return job.attack.perturb(inputs, gradient, each, progress.attack), targets
 
@@ -330,10 +340,8 @@ def _differentiate(job: _Job, chain: Step, inputs: Tensor, targets: Tensor, chun
     The batch goes through in chunks of about `chunk` examples: sums of gradients are those of the whole batch.
     """
     examples = inputs.shape[1]
-    pieces = math.ceil(examples / chunk)
     total = torch.zeros(len(inputs), device=inputs.device)
-    for piece in range(pieces):
-        part = slice(examples * piece // pieces, examples * (piece + 1) // pieces)
+    for piece, part in enumerate(_pieces(examples, chunk)):
         x = inputs[:, part]
         outputs = chain.forward(x)
         seen = job.run.readout.of(job.network, outputs, x)
@@ -343,15 +351,29 @@ def _differentiate(job: _Job, chain: Step, inputs: Tensor, targets: Tensor, chun
     return total / examples
 
 
+def _pieces(examples: int, chunk: int) -> list[slice]:
+    """The examples of a batch in pieces of about the same length, of `chunk` at most.
+
+    >>> _pieces(5, 2)
+    [slice(0, 1, None), slice(1, 3, None), slice(3, 5, None)]
+    """
+    count = math.ceil(examples / chunk)
+    return [slice(examples * piece // count, examples * (piece + 1) // count) for piece in range(count)]
+
+
 def _sizes(network: Network, weights: Weights, data: Data, batch: int | None) -> tuple[int, int]:
-    """Replicas to a group and examples to a pass, so that what a pass touches stays in cache."""
+    """Replicas to a group and examples to a pass, so that what a pass touches stays in cache, or fits elsewhere."""
     examples = min(batch or data.index.shape[1], data.index.shape[1])
-    if weights.flat.device.type != "cpu":
+    elsewhere = weights.flat.device.type != "cpu"
+    if elsewhere and network.mixes:
         return weights.replicas, examples
     probe = data.take_replicas(slice(0, 1)).first(PROBE_EXAMPLES).inputs
     probe = channels_together(probe) if network.channels_last else probe
     touched = 2 * network.activation_bytes(weights, probe)  # activations and their gradients
-    chunk = examples if network.mixes else min(examples, max(SMALLEST_CHUNK, PASS_BYTES // touched))
+    most = DEVICE_PASS_BYTES if elsewhere else PASS_BYTES
+    chunk = examples if network.mixes else min(examples, max(SMALLEST_CHUNK, most // touched))
+    if elsewhere:
+        return weights.replicas, chunk
     if network.mode == "looped":
         return network.together(chunk), chunk
     optimizer = 3 * weights.flat.element_size() * weights.flat.shape[1]  # weights, gradient, momentum

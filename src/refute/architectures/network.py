@@ -222,8 +222,13 @@ class Network:
 
     @torch.no_grad()
     def activation_bytes(self, weights: Weights, inputs: Tensor) -> int:
-        """Bytes that one example of one replica keeps for the backward pass, measured on `inputs` (1, example, ...)."""
+        """Bytes that one example of one replica keeps for the backward pass, measured on `inputs` (1, example, ...).
+
+        On the CPU, wherever they are: elsewhere it can't be seen what is kept.
+        """
         first = weights.take(slice(0, 1)).clone()
+        first = Weights(first.slots, first.flat.cpu(), {name: b.cpu() for name, b in first.buffers.items()})
+        inputs = inputs.cpu()
         own = {
             first.flat.untyped_storage().data_ptr(),
             *(b.untyped_storage().data_ptr() for b in first.buffers.values()),
