@@ -35,8 +35,8 @@ from contestants.nets import NETS, flops
 HERE = Path(__file__).parent
 SELECTION = "mlp-256,mlp-64,mlp-8x96,autoencoder,conv-28,conv-8,conv-8-bn,lstm-64,transformer-64"
 PROBE_STEPS, LEAST_STEPS, MOST_STEPS = 3, 20, 20_000
-LONG = 5.0
-"""A turn that takes this many times the planned seconds is taken once only."""
+LONG_S = 45.0
+"""A turn that takes longer is taken once only."""
 PAUSE_S = 0.3
 """Between turns, until idle threads have stopped to spin."""
 SAME, ALIKE, ERRORS = 0.02, 0.1, 4.0
@@ -163,7 +163,7 @@ def race(net: str, batch: int, replicas: int, names: list[str], rounds: int, sec
     floors = []
     for turn in range(rounds):
         for name in list(state.racers):
-            if turn == 0 or expected[name] <= LONG * seconds:
+            if turn == 0 or expected[name] <= LONG_S:
                 _take_turn(state, name, steps, replicas)
         floors.append(floor.rate(_ground(ground.run(steps)), steps))
     peaks = {name: racer.peak_mb() for name, racer in state.racers.items()}
@@ -217,7 +217,7 @@ def _planned(state: Race, seconds: float) -> tuple[int, dict[str, float]]:
         try:
             racer.prepare(PROBE_STEPS)
             found = racer.run(PROBE_STEPS)
-            if found["seconds"] < LONG * seconds:  # the first run also warms up
+            if found["seconds"] < LONG_S:  # the first run also warms up
                 found = racer.run(PROBE_STEPS)
         except EndedError as reason:
             state.drop(name, str(reason))

@@ -1,6 +1,7 @@
 """What a trial costs beside its training: 1,000 tiny trials against 10,000, and plans of 100,000.
 
     python benchmarks/scheduling.py
+    python benchmarks/scheduling.py --write          # also the table in benchmarks/README.md
 
 Each measurement runs in a process of its own. "digits" trains the net 64-32-10 for 100 steps; "nothing" draws a number
 and a curve of 200 points, so that only scheduling, storing and judging are left. The driver's memory is its resident
@@ -9,6 +10,7 @@ size at the end, above that before the run, with the plan and all results in it.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from contestants.table import put_between
+from engine import machine
 from torch import Tensor
 
 from refute import architectures, datasets, flow
@@ -29,6 +33,8 @@ from refute.randomness import stream
 from refute.store import Store
 from refute.training import train
 
+README = Path(__file__).with_name("README.md")
+PLANNED = 100_000
 RATES = tuple(0.01 * (1 + step) for step in range(10))
 
 
@@ -109,19 +115,41 @@ def measure_plan(trials: int) -> dict[str, float]:
     return {name: round(seconds, 2) for name, seconds in found.items()}
 
 
+def table(runs: dict[tuple[str, int], dict[str, float]], planned: dict[str, float]) -> str:
+    """All that was measured, as Markdown."""
+    names = list(next(iter(runs.values())))
+    rows = [f"| {' | '.join(['trials', *names])} |", "|" + "---|" * (1 + len(names))]
+    for (kind, trials), found in runs.items():
+        rows.append(f"| {trials:,} of {kind} | {' | '.join(str(found[name]) for name in names)} |")
+    said = ", ".join(f"{name} {value}" for name, value in planned.items())
+    return "\n".join(
+        [*rows, "", f"{PLANNED:,} trials: {said}.", "", f"{machine()['processor']}, {os.cpu_count()} cores."]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs=2, metavar=("KIND", "TRIALS"), help="one measurement, in this process")
+    parser.add_argument("--write", action="store_true", help="write the table into benchmarks/README.md")
     options = parser.parse_args()
     if options.only:
         kind, trials = options.only[0], int(options.only[1])
         print(json.dumps(measure_plan(trials) if kind == "plan" else measure_run(kind, trials)))
         return
-    for kind, trials in [*((k, n) for k in ("nothing", "digits") for n in (1000, 10_000)), ("plan", 100_000)]:
-        command = [sys.executable, __file__, "--only", kind, str(trials)]
-        print(
-            f"{kind:8} {trials:7}", subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-        )
+    runs = {(kind, n): _apart(kind, n) for kind in ("nothing", "digits") for n in (1000, 10_000)}
+    text = table(runs, _apart("plan", PLANNED))
+    print("\n" + text)
+    if options.write:
+        put_between(README, "scheduling", text)
+
+
+def _apart(kind: str, trials: int) -> dict[str, float]:
+    """Measured in a process of its own."""
+    command = [sys.executable, __file__, "--only", kind, str(trials)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    print(f"{kind:8} {trials:7} {said}", flush=True)
+    found: dict[str, float] = json.loads(said)
+    return found
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from contestants import CONTESTANTS
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 OURS = "ours"
 CLOSE = 0.95
 """How much slower than the best contestant is still as fast."""
@@ -70,13 +69,19 @@ def missed(result: dict[str, Any]) -> list[str]:
 
 def write(page: Path, machines: list[dict[str, Any]]) -> None:
     """Replace what stands between the page's marks by the tables of these machines' results."""
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    put_between(
+        page, "results", "\n\n".join(f"#### {each['machine']['processor']}\n\n{both(each)}" for each in machines)
+    )
+
+
+def put_between(page: Path, name: str, text: str) -> None:
+    """Replace what stands between `<!-- name: begin -->` and `<!-- name: end -->`."""
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"{page} has no place for the tables: {BEGIN} ... {END}")
-    tables = "\n\n".join(f"#### {each['machine']['processor']}\n\n{both(each)}" for each in machines)
-    page.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}", encoding="utf-8")
+        raise SystemExit(f"{page} has no place for the tables: {first} ... {last}")
+    page.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
 
 
 def both(results: dict[str, Any]) -> str:
