@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from refute.architectures import Network, Weights
@@ -144,6 +143,8 @@ def _improve(
     rounds: int,
 ) -> bool:
     """Assign layer after layer in random order, in place; whether the last round still changed anything."""
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 - slow to import
+
     for _ in range(rounds):
         changed = False
         for number in torch.randperm(len(layers) - 1, generator=generator).tolist():

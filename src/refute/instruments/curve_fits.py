@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from refute.errors import ShapeError, UsageError
@@ -48,7 +47,7 @@ class LineFit:
 
     def interval(self, *, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """Of the slope, by Student's t, low and high (replica,)."""
-        half = float(student.ppf((1 + level) / 2, max(self.freedom, 1))) * self.slope_error
+        half = float(stdtrit(max(self.freedom, 1), (1 + level) / 2)) * self.slope_error
         return self.slope - half, self.slope + half
 
 
@@ -219,6 +218,8 @@ def _fitted(
         unit = model(parameters) if errors is None else errors
         found: Array = np.stack(columns, axis=1) / unit[:, None]
         return found
+
+    from scipy.optimize import least_squares  # noqa: PLC0415 - slow to import
 
     bounds = ([-np.inf, -np.inf, 0.0], [np.inf] * 3) if floor else (-np.inf, np.inf)
     attempts = []

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linprog, nnls
 from torch import Tensor
 
 from refute.errors import ShapeError, UsageError
@@ -74,6 +73,8 @@ def max_margin_infinity(examples: Tensor) -> Tensor:
     >>> max_margin_infinity(torch.tensor([[[1.0, -2.0]]])).item()
     3.0
     """
+    from scipy.optimize import linprog  # noqa: PLC0415 - slow to import
+
     _check(examples)
     found = []
     for one in examples.detach().cpu().double().numpy():
@@ -137,6 +138,8 @@ def _check(examples: Tensor) -> None:
 
 def _solve(examples: Array, added: int) -> tuple[Array, int]:
     """w* of one replica and its number of support vectors; NaN and 0 when there is none."""
+    from scipy.optimize import nnls  # noqa: PLC0415 - slow to import
+
     longest = float(np.linalg.norm(examples, axis=1).max())
     nothing = np.full(examples.shape[1], math.nan), 0
     if longest == 0:

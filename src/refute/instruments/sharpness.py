@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import Tensor
 
 from refute.architectures import Network, Weights
@@ -168,6 +167,8 @@ def _quasi_newton(function: Objective, start: Tensor, box: _Box, steps: int) -> 
 
 def _quasi_newton_alone(function: Objective, start: Tensor, box: _Box, steps: int) -> float:
     """Largest loss that L-BFGS-B meets; coordinates in half-widths, so that its tolerances have a meaning."""
+    from scipy.optimize import minimize  # noqa: PLC0415 - slow to import
+
     here, half = function.weights.flat, box.half
     seen = []
 

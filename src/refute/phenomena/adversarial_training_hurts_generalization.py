@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from scipy.interpolate import BSpline
 from torch import Tensor
 
 from refute import architectures, datasets
@@ -108,6 +107,8 @@ def basis(stairs: int) -> Tensor:
 
     Three knots on each side follow at distance 1, as in the official code.
     """
+    from scipy.interpolate import BSpline  # noqa: PLC0415 - slow to import
+
     knots = torch.arange(2 * stairs, dtype=torch.float64) / 2
     outside = torch.arange(1, 4, dtype=torch.float64)
     extended = torch.cat([knots[0] - outside.flip(0), knots, knots[-1] + outside])

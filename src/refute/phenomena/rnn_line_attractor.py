@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse, stats
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from refute import datasets
@@ -253,7 +251,13 @@ def _bags(train_set: Batch, test: Batch, words: int, most: int, *, binary: bool 
 
 
 def _logistic(features: Any, labels: NDArray[Any]) -> Any:
-    return LogisticRegression(C=BAG_PENALTY, tol=1e-3, max_iter=1000).fit(features, labels)
+    return _regression(BAG_PENALTY, 1000).fit(features, labels)
+
+
+def _regression(c: float, steps: int) -> Any:
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - slow to import
+
+    return LogisticRegression(C=c, tol=1e-3, max_iter=steps)
 
 
 def counts(tokens: Tensor, words: int) -> Any:
@@ -264,6 +268,8 @@ def counts(tokens: Tensor, words: int) -> Any:
     >>> counts(torch.tensor([[0, 2, 2]]), 4).toarray().tolist()
     [[0.0, 0.0, 2.0, 0.0]]
     """
+    from scipy import sparse  # noqa: PLC0415 - slow to import
+
     rows = torch.arange(len(tokens)).repeat_interleave(tokens.shape[1]).numpy()
     flat = tokens.reshape(-1).cpu().numpy()
     kept = flat > 0
@@ -532,6 +538,8 @@ def attractor_break(extent: Tensor, gap: Tensor) -> Tensor:
 
 def _correlations(pushes: Tensor, coefficients: Tensor) -> Tensor:
     """Spearman's rho of each replica; nan where the coefficients are not defined."""
+    from scipy import stats  # noqa: PLC0415 - slow to import
+
     pairs = zip(pushes.cpu().numpy(), coefficients.cpu().numpy(), strict=True)
     found = [stats.spearmanr(*pair).statistic if np.isfinite(pair[1]).all() else math.nan for pair in pairs]
     return torch.tensor(found, dtype=torch.float64)
@@ -574,7 +582,7 @@ def _embeddings_alone(reader: _Reader, task: _Task, visit: _Visit) -> Tensor:
             found.append(float((goal == target[0]).double().mean()))
             continue
         scale = features.std()
-        fit = LogisticRegression(C=100.0, tol=1e-3, max_iter=2000).fit((features / scale).numpy(), target.numpy())
+        fit = _regression(100.0, 2000).fit((features / scale).numpy(), target.numpy())
         found.append(fit.score((held / scale).numpy(), goal.numpy()))
     return 100 * torch.tensor(found, dtype=torch.float64, device=wanted.device)
 
