@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from refute import cli
+
 EVIDENCE = Path(__file__).parents[1] / "evidence"
 ENVIRONMENT = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
 DIGITS = ("--scale", "smoke", "--only", "architecture=fc-4", "--only", "width=primary")
@@ -25,6 +27,34 @@ def refute(*arguments: str, cwd: Path, **environment: str) -> subprocess.Complet
         timeout=120,
         check=False,
     )
+
+
+class Inside:
+    """The same verbs in this process, which has imported already what takes a new one seconds."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        self.monkeypatch.chdir(cwd)
+        self.monkeypatch.setattr(sys, "argv", ["refute", *arguments])
+        self.monkeypatch.setenv("COLUMNS", ENVIRONMENT["COLUMNS"])
+        self.monkeypatch.setenv("NO_COLOR", "1")
+        before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+        self.capsys.readouterr()
+        try:
+            with pytest.raises(SystemExit) as left:
+                cli.main()
+        finally:
+            for each, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+                signal.signal(each, handler)
+        said = self.capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(left.value.code or 0), said.out, said.err)
+
+
+@pytest.fixture
+def inside(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Inside:
+    return Inside(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -66,44 +96,44 @@ def test_json_has_the_promised_shape_and_nothing_else(lab: Path) -> None:
             assert cell.keys() >= {"levels", "blocks", "effect", "low", "high", "verdict", "excluded"}
 
 
-def test_the_second_run_computes_nothing_and_says_the_same(lab: Path) -> None:
-    again = refute("run", "layer-criticality", *DIGITS, "--json", cwd=lab)
+def test_the_second_run_computes_nothing_and_says_the_same(lab: Path, inside: Inside) -> None:
+    again = inside("run", "layer-criticality", *DIGITS, "--json", cwd=lab)
     first, second = json.loads((lab / "first.json").read_text()), json.loads(again.stdout)
     assert second["trials"]["run"] == 0
     assert second["claims"] == first["claims"]
 
 
-def test_verdict_and_report_train_nothing(lab: Path) -> None:
-    verdict = refute("verdict", "layer-criticality", *DIGITS, cwd=lab)
+def test_verdict_and_report_train_nothing(lab: Path, inside: Inside) -> None:
+    verdict = inside("verdict", "layer-criticality", *DIGITS, cwd=lab)
     assert verdict.returncode == 0, verdict.stderr
     assert "C1" in verdict.stdout
-    report = refute("report", "layer-criticality", *DIGITS, "--html", "page.html", cwd=lab)
+    report = inside("report", "layer-criticality", *DIGITS, "--html", "page.html", cwd=lab)
     assert report.returncode == 0, report.stderr
     assert "<html" in (lab / "page.html").read_text()
-    part = refute("report", "layer-criticality", *DIGITS, "--write-evidence", "kept", cwd=lab)
+    part = inside("report", "layer-criticality", *DIGITS, "--write-evidence", "kept", cwd=lab)
     assert part.returncode == 2
     assert "a record speaks of the whole protocol" in part.stderr
     assert not (lab / "kept").exists()
 
 
-def test_a_page_is_made_from_committed_evidence_without_a_lab(tmp_path: Path) -> None:
+def test_a_page_is_made_from_committed_evidence_without_a_lab(tmp_path: Path, inside: Inside) -> None:
     folder = EVIDENCE / "stage-like-learning" / "small"
-    report = refute("report", "stage-like-learning", "--evidence", str(folder), "--html", "page.html", cwd=tmp_path)
+    report = inside("report", "stage-like-learning", "--evidence", str(folder), "--html", "page.html", cwd=tmp_path)
     assert report.returncode == 0, report.stderr
     assert "Stage like learning" in (tmp_path / "page.html").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html"]
-    part = refute("report", "stage-like-learning", "--evidence", str(folder), "--seeds", "5", cwd=tmp_path)
+    part = inside("report", "stage-like-learning", "--evidence", str(folder), "--seeds", "5", cwd=tmp_path)
     assert part.returncode == 2
     assert "a record is judged as it is" in part.stderr
 
 
-def test_list_show_and_data(tmp_path: Path) -> None:
-    assert "layer-criticality" in refute("list", cwd=tmp_path).stdout
-    assert json.loads(refute("list", "--json", cwd=tmp_path).stdout)["phenomena"]
-    shown = refute("show", "layer-criticality", cwd=tmp_path).stdout
+def test_list_show_and_data(tmp_path: Path, inside: Inside) -> None:
+    assert "layer-criticality" in inside("list", cwd=tmp_path).stdout
+    assert json.loads(inside("list", "--json", cwd=tmp_path).stdout)["phenomena"]
+    shown = inside("show", "layer-criticality", cwd=tmp_path).stdout
     assert "C5-lazy" in shown
     assert "1902.01996" in shown
-    data = refute("data", cwd=tmp_path).stdout
+    data = inside("data", cwd=tmp_path).stdout
     assert "digits" in data
     assert "cifar10" in data
 
@@ -134,24 +164,26 @@ def test_list_show_and_data(tmp_path: Path) -> None:
         (("fly",), "No such command"),
     ],
 )
-def test_wrong_use_gets_one_sentence_and_exit_code_2(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
-    answer = refute(*arguments, cwd=tmp_path)
+def test_wrong_use_gets_one_sentence_and_exit_code_2(
+    arguments: tuple[str, ...], says: str, tmp_path: Path, inside: Inside
+) -> None:
+    answer = inside(*arguments, cwd=tmp_path)
     assert answer.returncode == 2, answer.stderr
     assert says in answer.stderr
     assert "Traceback" not in answer.stderr
     assert answer.stdout == ""
 
 
-def test_a_lab_that_is_a_file_gets_one_sentence(tmp_path: Path) -> None:
+def test_a_lab_that_is_a_file_gets_one_sentence(tmp_path: Path, inside: Inside) -> None:
     (tmp_path / "lab").write_text("not a folder")
-    answer = refute("run", "layer-criticality", *DIGITS, cwd=tmp_path)
+    answer = inside("run", "layer-criticality", *DIGITS, cwd=tmp_path)
     assert answer.returncode == 1, answer.stderr
     assert "lab" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert (tmp_path / "lab").read_text() == "not a folder"
 
 
-def test_a_damaged_file_is_set_aside_and_its_trials_run_again(lab: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_set_aside_and_its_trials_run_again(lab: Path, tmp_path: Path, inside: Inside) -> None:
     source = sorted((lab / "lab" / "trials").rglob("*.parquet"))
     target = tmp_path / "lab" / "trials" / "layer-criticality"
     target.mkdir(parents=True)
@@ -159,7 +191,7 @@ def test_a_damaged_file_is_set_aside_and_its_trials_run_again(lab: Path, tmp_pat
         (target / path.name).write_bytes(path.read_bytes())
     damaged = sorted(target.glob("*.parquet"))[0]
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    answer = refute("run", "layer-criticality", *DIGITS, "--workers", "1", "--json", cwd=tmp_path)
+    answer = inside("run", "layer-criticality", *DIGITS, "--workers", "1", "--json", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert damaged.name in answer.stderr
     document = json.loads(answer.stdout)
@@ -167,33 +199,46 @@ def test_a_damaged_file_is_set_aside_and_its_trials_run_again(lab: Path, tmp_pat
     assert document["claims"] == json.loads((lab / "first.json").read_text())["claims"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_goes_on_where_it_was(lab: Path, tmp_path: Path, how: signal.Signals) -> None:
-    arguments = ["run", "layer-criticality", "--scale", "smoke", "--workers", "1", "--only", "regime=standard"]
+PART = ("run", "layer-criticality", "--scale", "smoke", "--only", "regime=standard", "--only", "architecture=fc-4")
+"""Several cohorts."""
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, inside: Inside) -> None:
+    stopped, killed, untouched = (tmp_path / name for name in ("stopped", "killed", "untouched"))
+    errors = _stopped(stopped, signal.SIGINT)
+    assert "every finished cohort is kept. Go on with: refute run" in errors
+    assert "Traceback" not in errors
+    _stopped(killed, signal.SIGKILL)
+    untouched.mkdir()
+    whole = json.loads(inside(*PART, "--workers", "1", "--json", cwd=untouched).stdout)
+    assert whole["trials"]["cached"] == 0
+    for folder in (stopped, killed):
+        resumed = json.loads(inside(*PART, "--workers", "1", "--json", cwd=folder).stdout)
+        assert resumed["trials"]["cached"] > 0
+        assert resumed["trials"]["run"] > 0
+        assert resumed["claims"] == whole["claims"]
+
+
+def _stopped(folder: Path, how: signal.Signals) -> str:
+    """Begin the run there and stop it when something is stored; what it says."""
+    folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "refute.cli", *arguments],
-        cwd=tmp_path,
+        [sys.executable, "-m", "refute.cli", *PART, "--workers", "1"],
+        cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    trials = tmp_path / "lab" / "trials"
+    trials = folder / "lab" / "trials"
     deadline = time.monotonic() + 60
     while not list(trials.rglob("*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
-    kept = len(list(trials.rglob("*.parquet")))
-    assert kept > 0
-    if how is signal.SIGINT:
-        assert process.returncode == 1
-        assert "every finished cohort is kept. Go on with: refute run" in errors
-        assert "Traceback" not in errors
-    resumed = json.loads(refute(*arguments, "--json", cwd=tmp_path).stdout)
-    assert resumed["trials"]["cached"] > 0
-    untouched = json.loads(refute(*arguments, "--json", cwd=lab).stdout)
-    assert resumed["claims"] == untouched["claims"]
+    assert list(trials.rglob("*.parquet"))
+    assert process.returncode == (1 if how is signal.SIGINT else -how)
+    return errors
 
 
 BROKEN = """
@@ -215,7 +260,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_failing_trial_is_reported_and_tried_again(lab: Path, tmp_path: Path) -> None:
+def test_a_failing_trial_is_reported_and_tried_again(lab: Path, tmp_path: Path, inside: Inside) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     arguments = ("run", "layer-criticality", *DIGITS, "--only", "regime=standard", "--workers", "1", "--json")
     answer = subprocess.run(
@@ -237,6 +282,6 @@ def test_a_failing_trial_is_reported_and_tried_again(lab: Path, tmp_path: Path) 
     assert "dataset=digits, " in answer.stderr
     assert ", seed 1\n" in answer.stderr
     assert "Traceback" not in answer.stderr
-    mended = json.loads(refute(*arguments, cwd=tmp_path).stdout)
+    mended = json.loads(inside(*arguments, cwd=tmp_path).stdout)
     assert mended["trials"]["run"] == failed
-    assert mended["claims"] == json.loads(refute(*arguments, cwd=lab).stdout)["claims"]
+    assert mended["claims"] == json.loads(inside(*arguments, cwd=lab).stdout)["claims"]

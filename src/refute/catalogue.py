@@ -3,6 +3,7 @@
 import importlib
 import json
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -20,11 +21,17 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(info.name.replace("_", "-") for info in pkgutil.iter_modules(phenomena.__path__)))
 
 
+def check(wanted: Iterable[str]) -> None:
+    """Raises UnknownNameError, with the nearest one, if there is no such phenomenon; imports nothing heavy."""
+    for name in wanted:
+        if name not in names():
+            raise UnknownNameError(f"there is no phenomenon '{name}'; {did_you_mean(name, names())}")
+
+
 @cache
 def get(name: str) -> Phenomenon:
     """A phenomenon by name; raises UnknownNameError with the nearest one."""
-    if name not in names():
-        raise UnknownNameError(f"there is no phenomenon '{name}'; {did_you_mean(name, names())}")
+    check([name])
     module = importlib.import_module(f"{phenomena.__name__}.{name.replace('-', '_')}")
     found: Phenomenon = module.PHENOMENON
     return found
