@@ -47,7 +47,7 @@ def run(
         workers: worker processes with one thread each; by default as many as cores. 0 means in this process.
         device: "cpu", "cuda", "cuda:0" ...
         executor: "local", "ray" or "ray://HOST:PORT", see `refute.engine.execute`.
-        memory: bytes that the workers of this machine may take together; by default what is free.
+        memory: bytes that the workers of a machine may take together (Ray: of each node); by default what is free.
         watch: is told about progress after every cohort.
 
     Returns:
