@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from refute.core import Outcome
+    from refute.report import Document
 
 INTERRUPTED = 1
 FAILED = 1
@@ -107,12 +108,13 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes, one thread each; default: as many as cores")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0 ...")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0 ... (with Ray: cpu or cuda)")] = "cpu",
     executor: Annotated[
         str, typer.Option(help="local, ray (a cluster in this process) or ray://HOST:PORT (an existing one)")
     ] = "local",
     memory: Annotated[
-        str | None, typer.Option(help="What all workers together may take, such as 8GB; default: what is free")
+        str | None,
+        typer.Option(help="What all workers of a machine together may take, such as 8GB; default: what is free"),
     ] = None,
     data: LocalData = None,
     registrations: Folder = Path("registrations"),
@@ -133,19 +135,21 @@ def run(
 
       refute run stage-like-learning --json > verdicts.json
     """
-    from refute import forkserver
+    from refute import catalogue, forkserver
 
+    catalogue.check(names)
     if executor == "local" and workers != 0:
         forkserver.start("refute.cli", *forkserver.preload_of(names))  # imports while this process does
-    from refute import catalogue, flow
+    from refute import flow
     from refute.engine import check_executor
     from refute.engine.memory import parse_size
-    from refute.report import watch
+    from refute.report import document, watch
 
-    check_executor(executor)
+    check_executor(executor, device)
     limit = None if memory is None else parse_size(memory)
     own_copies = _use_local(data)
-    _check_device(device)
+    if executor == "local":  # with Ray it is the nodes that compute
+        _check_device(device)
     console = _console(stderr=as_json)
     outcomes = []
     for phenomenon in [catalogue.get(name) for name in names]:
@@ -166,9 +170,10 @@ def run(
             )
         outcome = with_standing(outcome, registrations, lab)
         outcomes.append(outcome)
-        page = _write_page(outcome, html or lab / f"{phenomenon.name}-{scale}.html")
+        shown = document(outcome)
+        page = _write_page(shown, html or lab / f"{phenomenon.name}-{scale}.html")
         if not as_json:
-            _print_outcome(outcome, console)
+            _print_verdicts(shown, outcome.warnings, console)
             typer.echo(f"The page with all pictures: {page.resolve()}")
     if as_json:
         _print_outcomes_json(outcomes)
@@ -197,7 +202,7 @@ def verdict(
     if as_json:
         _print_outcomes_json([outcome])
     else:
-        _print_outcome(outcome, _console())
+        _print_verdicts(outcome, outcome.warnings, _console())
 
 
 app.command("judge")(judge)
@@ -235,6 +240,7 @@ def report(
     """
     from refute import catalogue
     from refute.evidence import write_evidence as write
+    from refute.report import document
 
     if evidence is None:
         outcome = _stored(name, scale, seeds, first_seed, only, _use_local(data), lab)
@@ -243,8 +249,9 @@ def report(
     else:
         outcome = outcome_of(catalogue.get(name), scale, lab, evidence)
     outcome = with_standing(outcome, registrations, None if evidence else lab)
-    _print_outcome(outcome, _console())
-    page = _write_page(outcome, html or lab / f"{name}-{scale}.html")
+    shown = document(outcome)
+    _print_verdicts(shown, outcome.warnings, _console())
+    page = _write_page(shown, html or lab / f"{name}-{scale}.html")
     typer.echo(f"The page with all pictures: {page.resolve()}")
     if write_evidence is not None:
         stands = standing_of(outcome.phenomenon, scale, registrations, outcome, None if evidence else lab)
@@ -321,20 +328,20 @@ def _stored(
     )
 
 
-def _print_outcome(outcome: "Outcome", console: "Console") -> None:
+def _print_verdicts(shown: "Outcome | Document", warnings: "tuple[str, ...]", console: "Console") -> None:
     from refute.report import render_terminal
 
-    render_terminal(outcome, console)
-    for warning in outcome.warnings:
+    render_terminal(shown, console)
+    for warning in warnings:
         typer.echo(f"refute: warning: {warning}", err=True)
 
 
-def _write_page(outcome: "Outcome", path: Path) -> Path:
+def _write_page(shown: "Document", path: Path) -> Path:
     from refute.report import render_html
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render_html(outcome), encoding="utf-8")
+        path.write_text(render_html(shown), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"the page can't be written to {path}: {error.strerror}; choose another with --html"

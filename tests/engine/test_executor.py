@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import make_phenomenon, noisy_trial
+from typer.testing import CliRunner
 
+from refute.cli import app
 from refute.core import Cohort, Failure, Phenomenon, Result
 from refute.engine import Finished, cohorts, execute, executor, memory, plan
 from refute.engine.crew import Answer, Died, Done, Raised
@@ -103,6 +105,23 @@ def test_unknown_executors_are_refused(toy: Phenomenon) -> None:
         run(toy, workers=1, executor="dask")
 
 
+@pytest.mark.parametrize("device", ["cuda:0", "meta"])
+def test_with_ray_nobody_chooses_a_gpu(toy: Phenomenon, device: str) -> None:
+    packed = cohorts(toy, plan(toy, "smoke"), size=4, device=device)
+    with pytest.raises(UsageError, match=f"with --executor ray the device must be cpu or cuda, '{device}' came"):
+        list(execute(toy, packed, executor="ray"))
+
+
+def test_the_command_line_without_ray_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "refute.engine.ray_cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    command = ["run", "layer-criticality", "--scale", "smoke", "--executor", "ray", "--lab", str(tmp_path / "lab")]
+    answer = CliRunner().invoke(app, command)
+    assert isinstance(answer.exception, UsageError)
+    assert str(answer.exception) == "--executor ray needs Ray; install it with: pip install 'refute[ray]'"
+    assert not list(tmp_path.rglob("*.parquet")), "nothing has run"
+
+
 def test_a_trial_function_that_no_process_can_find(toy: Phenomenon) -> None:
     with pytest.raises(ExecutionError, match=r"toy can't be sent to worker processes .*or take workers=0"):
         run(make_phenomenon(trial=lambda cohort: noisy_trial(cohort)), workers=1)
@@ -150,17 +169,19 @@ def test_what_no_other_trial_can_do_better_ends_the_run(trial: Callable[..., Any
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's memory is Linux's")
-def test_what_does_not_fit_is_halved_until_it_does(toy: Phenomenon) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_does_not_fit_is_halved_until_it_does(toy: Phenomenon, workers: int) -> None:
     told: list[str] = []
-    found = run(make_phenomenon(trial=hungry_trial), workers=1, tell=told.append, memory=4 * PER_REPLICA)
+    found = run(make_phenomenon(trial=hungry_trial), workers=workers, tell=told.append, memory=4 * PER_REPLICA)
     assert found == run(toy, workers=0)
     assert told
     assert all("do not fit into memory" in text for text in told)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's memory is Linux's")
-def test_one_replica_that_does_not_fit_is_a_failure_that_says_what_to_do() -> None:
-    found, failures = everything(make_phenomenon(trial=hungry_trial), workers=1, memory=PER_REPLICA // 2)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_replica_that_does_not_fit_is_a_failure_that_says_what_to_do(workers: int) -> None:
+    found, failures = everything(make_phenomenon(trial=hungry_trial), workers=workers, memory=PER_REPLICA // 2)
     assert not found
     assert len(failures) == 20
     assert all("one replica does not fit into memory; try --workers 1" in one.error for one in failures)

@@ -63,6 +63,18 @@ def test_the_meter_sees_the_peak_and_begins_anew(freed_before: int) -> None:
     assert meter.peak() < 60_000_000
 
 
+@LINUX
+def test_a_process_is_limited_for_a_while() -> None:
+    with memory.limited(memory.ceiling(100_000_000)):
+        torch.ones(5_000_000)
+        with pytest.raises(RuntimeError) as raised:
+            torch.ones(50_000_000)
+    assert memory.is_exhaustion(raised.value)
+    torch.ones(50_000_000)
+    with memory.limited(None):
+        torch.ones(50_000_000)
+
+
 @pytest.mark.parametrize(
     ("line", "folder", "limit", "used"),
     [

@@ -44,10 +44,14 @@ def default_workers(device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def check_executor(executor: str) -> None:
-    """Raise UsageError unless there is such an executor."""
+def check_executor(executor: str, device: str = "cpu") -> None:
+    """Raise UsageError unless there is such an executor, and it can be asked for such a device."""
     if executor not in ("local", "ray") and not executor.startswith("ray://"):
         raise UsageError(f"the executor must be local, ray or ray://HOST:PORT, '{executor}' came")
+    if executor != "local" and device not in ("cpu", "cuda"):
+        raise UsageError(
+            f"with --executor {executor} the device must be cpu or cuda, '{device}' came; Ray gives each task its GPU"
+        )
 
 
 def execute(
@@ -66,15 +70,15 @@ def execute(
         cohorts: may be divided on the way, when they do not fit into memory or one of their trials fails.
         workers: processes with one thread each; by default as many as cores. 0 runs all in this process.
         executor: "local", "ray" (a cluster inside this process) or "ray://HOST:PORT" (an existing one).
-        memory: bytes for all workers of this machine together; by default what is free.
+        memory: bytes for all workers of a machine together (Ray: of each node); by default what is free.
         tell: is told what the user should know now.
 
     Raises:
         ExecutionError: workers can't be started.
         DataError: a data set can't be had. DefinitionError: the trial function breaks the phenomenon's definition.
-        UsageError: there is no such executor.
+        UsageError: there is no such executor, or its cluster has no GPU and one is asked for.
     """
-    check_executor(executor)
+    check_executor(executor, cohorts[0].device if cohorts else "cpu")
     if not cohorts:
         return
     queue = _Queue(cohorts, tell)
@@ -103,12 +107,14 @@ def _crew(
     if executor == "local":
         count = default_workers(device) if workers is None else workers
         made = provenance(device)
-        return LocalCrew(phenomenon, made, min(count, len(cohorts)), memory) if count else Here(phenomenon, made)
+        if count == 0:
+            return Here(phenomenon, made, memory)
+        return LocalCrew(phenomenon, made, min(count, len(cohorts)), memory)
     try:
         ray_cluster = importlib.import_module("refute.engine.ray_cluster")
     except ModuleNotFoundError as error:
         raise UsageError(f"--executor {executor} needs Ray; install it with: pip install 'refute[ray]'") from error
-    crew: Crew = ray_cluster.connect(phenomenon, cohorts, workers, executor)
+    crew: Crew = ray_cluster.connect(phenomenon, cohorts, workers, executor, memory)
     return crew
 
 

@@ -21,11 +21,16 @@ STARTS = 3
 
 
 class Here:
-    """No worker at all: one cohort at a time in this process, for debugging and for the smallest runs."""
+    """No worker at all: one cohort at a time in this process, for debugging and for the smallest runs.
 
-    def __init__(self, phenomenon: Phenomenon, provenance: Provenance) -> None:
+    `limit`: bytes that a cohort may take, or what is free; the process itself is limited only while it computes.
+    """
+
+    def __init__(self, phenomenon: Phenomenon, provenance: Provenance, limit: int | None) -> None:
+        device = provenance.device
         self.phenomenon, self.provenance = phenomenon, provenance
-        self.meter, self.room = memory.Meter(provenance.device), memory.share(provenance.device, 1)
+        self.meter, self.room = memory.Meter(device), memory.share(device, 1, limit)
+        self.most = None if limit is None or memory.on_gpu(device) else memory.ceiling(limit)
         self.cohort: Cohort | None = None
 
     def free(self) -> int:
@@ -37,7 +42,8 @@ class Here:
     def wait(self) -> list[tuple[Cohort, Answer]]:
         assert self.cohort is not None
         cohort, self.cohort = self.cohort, None
-        return [(cohort, answer(self.phenomenon, cohort, self.meter, self.room, self.provenance))]
+        with memory.limited(self.most):
+            return [(cohort, answer(self.phenomenon, cohort, self.meter, self.room, self.provenance))]
 
     def close(self) -> None:
         """Nothing to end."""

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -67,11 +68,34 @@ def share(device: str, workers: int, whole: int | None = None) -> int:
 
 def limit(room: int) -> None:
     """Let this process allocate at most `room` bytes more than it has; beyond that an allocation fails (Linux)."""
+    most = ceiling(room)
+    if most is not None:
+        _allow(most)
+
+
+def ceiling(room: int) -> int | None:
+    """Bytes that this process holds when it has allocated `room` more than now; None where the system does not say."""
     data = _status("VmData")
-    if resource is not None and data:
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        wanted = data + room
-        resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard < 0 else min(wanted, hard), hard))
+    return data + room if resource is not None and data else None
+
+
+@contextmanager
+def limited(most: int | None) -> Iterator[None]:
+    """For as long as this lasts, let this process hold at most `most` bytes (see `ceiling`); None limits nothing."""
+    if resource is None or most is None:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    _allow(most)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _allow(most: int) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
 
 
 def offer_to_the_kernel() -> None:
