@@ -1,10 +1,11 @@
 """Random architectures: folded, looped and a plain module trained alone give the same numbers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
 import torch
+from drawn import Mean, OverChannels, Part, Positions, Recurrent, Residual, SelfAttention, part, wrapped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -23,30 +24,6 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-3}
 """In float32 rounding is what differs: three steps amplify it where a batch of 6 has a small variance."""
 
 
-class Residual(nn.Module):
-    def __init__(self, *body: nn.Module) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*body)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
-class Recurrent(nn.Module):
-    """All hidden states, plus the last ones of every direction, so that both results matter."""
-
-    def __init__(self, kind: type[nn.RNNBase], inputs: int, width: int, *, time_first: bool, **options: object) -> None:
-        super().__init__()
-        self.time_first = time_first
-        self.net = kind(inputs, width, batch_first=not time_first, **options)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs, last = self.net(x.transpose(0, 1) if self.time_first else x)
-        outputs = outputs.transpose(0, 1) if self.time_first else outputs
-        ends = torch.stack(last if isinstance(last, tuple) else (last,)).sum((0, 1))
-        return outputs + ends.repeat(1, outputs.shape[-1] // ends.shape[-1])[:, None]
-
-
 class Cells(nn.Module):
     """A recurrent cell, stepped by the user's own loop."""
 
@@ -62,29 +39,6 @@ class Cells(nn.Module):
         return torch.stack(outputs, dim=1)
 
 
-class SelfAttention(nn.Module):
-    def __init__(self, width: int, heads: int, *, causal: bool, weighted: bool, **options: object) -> None:
-        super().__init__()
-        self.causal, self.weighted = causal, weighted
-        self.net = nn.MultiheadAttention(width, heads, batch_first=True, **options)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1) if self.causal else None
-        attended, shares = self.net(x, x, x, attn_mask=future, need_weights=self.weighted)
-        return x + (attended if shares is None else attended * shares.diagonal(dim1=1, dim2=2)[..., None])
-
-
-class OverChannels(nn.Module):
-    """A layer that wants (batch, channel, time), on (batch, time, channel)."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x.transpose(1, 2)).transpose(1, 2)
-
-
 class TimeFirst(nn.Module):
     """A layer that wants (time, batch, channel), torch's default for sequences."""
 
@@ -94,22 +48,6 @@ class TimeFirst(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x.transpose(0, 1)).transpose(0, 1)
-
-
-class Mean(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(1)
-
-
-class Positions(nn.Module):
-    """Learned positions, looked up without a batch axis."""
-
-    def __init__(self, count: int, width: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(count, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.table(torch.arange(x.shape[1]))
 
 
 class Tied(nn.Module):
@@ -137,17 +75,8 @@ class Architecture:
         return self.description
 
 
-Part = tuple[str, Callable[[], nn.Module]]
 PROBABILITY = st.sampled_from((0.0, 0.3))
 ACTIVATION: st.SearchStrategy[type[nn.Module]] = st.sampled_from((nn.Tanh, nn.GELU, nn.SiLU, nn.Softplus, nn.Sigmoid))
-
-
-def part(kind: Callable[..., nn.Module], *arguments: object, **options: object) -> Part:
-    return f"{kind.__name__}{arguments}{options or ''}", lambda: kind(*arguments, **options)
-
-
-def wrapped(kind: Callable[..., nn.Module], *inner: Part) -> Part:
-    return f"{kind.__name__}({', '.join(text for text, _ in inner)})", lambda: kind(*(make() for _, make in inner))
 
 
 NORMS = ("LayerNorm", "RMSNorm", "GroupNorm", "TransformerEncoderLayer")

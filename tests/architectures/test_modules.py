@@ -1,4 +1,4 @@
-"""Any module as a layer: which way it is run and why, noise, buffers, and modules of other libraries."""
+"""Any module as a layer: which way it is run and why, noise, buffers."""
 
 from collections.abc import Callable
 
@@ -313,49 +313,6 @@ def test_a_replica_alone_is_trained_as_in_a_cohort(fold: bool) -> None:
         alone = run((seed,))
         for name in cohort:
             assert torch.allclose(alone[name][0].double(), cohort[name][replica].double(), atol=1e-5), name
-
-
-TINY = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-
-
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "vit"])
-def test_modules_from_transformers(name: str) -> None:
-    transformers = pytest.importorskip("transformers")
-    transformers.logging.set_verbosity_error()
-
-    def make() -> nn.Module:
-        match name:
-            case "bert":
-                config = transformers.BertConfig(vocab_size=30, max_position_embeddings=12, num_labels=3, **TINY)
-                return transformers.BertForSequenceClassification(config)
-            case "gpt2":
-                sizes = {"vocab_size": 30, "n_positions": 12, "n_embd": 8, "n_layer": 1, "n_head": 2}
-                tokens = {"bos_token_id": 0, "eos_token_id": 0}
-                return transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, **tokens))
-            case "llama":
-                return transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=30, **TINY))
-            case _:
-                return transformers.ViTForImageClassification(
-                    transformers.ViTConfig(image_size=8, patch_size=4, num_labels=3, **TINY)
-                )
-
-    layer = as_layer(make, (3, 8, 8) if name == "vit" else (6,))
-    assert isinstance(layer, Folded), layer.why
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("vit_tiny_patch16_224", {"patch_size": 8, "embed_dim": 12, "depth": 1, "num_heads": 2, "drop_path_rate": 0.2}),
-        ("resnet10t", {"block_args": {}, "layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8), "stem_width": 4}),
-    ],
-)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
-def test_modules_from_timm(name: str, options: dict[str, object]) -> None:
-    timm = pytest.importorskip("timm")
-    size = {"img_size": 16} if "vit" in name else {}
-    layer = as_layer(lambda: timm.create_model(name, pretrained=False, num_classes=3, **size, **options), (3, 16, 16))
-    assert isinstance(layer, Folded), layer.why
 
 
 @pytest.mark.parametrize("normalizes_data", [True, False])

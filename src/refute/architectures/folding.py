@@ -81,6 +81,10 @@ class Fold:
         assert self.streams is not None, "a pass in training brings streams"
         return self.streams.generators[replica]
 
+    def is_own(self, generator: torch.Generator | None) -> bool:
+        """Whether it is that of a replica: what draws from it has parted the replicas already."""
+        return self.streams is not None and any(generator is own for own in self.streams.generators)
+
 
 def alone(stacked: Tensor) -> tuple[Tensor, ...]:
     """Every replica's own of (replica, ...), in a way whose derivative copies nothing for a single replica."""
@@ -267,7 +271,7 @@ class ByReplicaWhereRandom(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in _DRAWING or self.fold.inside:
+        if func not in _DRAWING or self.fold.inside or self.fold.is_own(kwargs.get("generator")):
             return func(*args, **kwargs)
         leaves, form = trees.tree_flatten((args, kwargs))
         tensors = [isinstance(leaf, Tensor) and self.fold.seems_folded(leaf) for leaf in leaves]
