@@ -53,11 +53,12 @@ BENCH :=
 bench: $(VENV)/.bench  ## Speed of training against other ways to do it in Python, in one run
 	$(BIN)/python benchmarks/engine.py --table $(BENCH)
 
-validate: $(VENV)/.development  ## Slow proofs: simulated error rates, instruments against closed forms
+validate: $(VENV)/.development  ## Slow proofs: simulated error rates, instruments against closed forms, killed runs
 	$(BIN)/python validation/statistics/error_rates.py
 	$(BIN)/python validation/statistics/calibration.py --replications 4000 --write docs/calibration.md
 	$(BIN)/python validation/statistics/planted.py --runs 300 --write docs/planted.md
 	$(BIN)/python validation/instruments/checks.py --write docs/instrument_checks.md
+	$(BIN)/python validation/faults/random_kills.py --write docs/faults.md
 
 clean:  ## Remove the environment (results in lab/ stay)
 	rm -rf $(VENV)
