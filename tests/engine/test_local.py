@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from conftest import make_phenomenon, noisy_trial
 
-from refute import forkserver
+from refute import datasets, forkserver
 from refute.core import Cohort, Phenomenon
+from refute.datasets import cache
 from refute.engine import Finished, cohorts, execute, plan
 from refute.errors import ExecutionError
 
@@ -126,6 +127,29 @@ def test_the_environment_of_the_moment_reaches_the_workers(monkeypatch: pytest.M
     phenomenon = make_phenomenon(trial=touching_trial)
     keys(phenomenon, 1)
     assert (tmp_path / "later").read_text() == "1"
+
+
+def mapping_trial(cohort: Cohort) -> dict[str, Any]:
+    """Loads data and notes which file its process has mapped; ends when a second process has done so."""
+    datasets.load("digits", train=20, test=10, seeds=cohort.seeds)
+    folder = Path(os.environ["REFUTE_TEST_MARKER"])
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("train_inputs.npy")]
+    (folder / str(os.getpid())).write_text("\n".join(mapped))
+    wait_until(lambda: len(list(folder.iterdir())) >= 2)
+    return noisy_trial(cohort)
+
+
+@LINUX
+def test_workers_map_one_file_of_data_and_have_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    monkeypatch.setenv("REFUTE_TEST_MARKER", str(notes))
+    monkeypatch.setenv(cache.DATA_VARIABLE, str(tmp_path / "data"))
+    keys(make_phenomenon(trial=mapping_trial), 2)
+    seen = [note.read_text().splitlines() for note in notes.iterdir()]
+    assert len(seen) == 2
+    assert all(seen)
+    assert len({tuple(line.split()[3:5]) for lines in seen for line in lines}) == 1, "one device and inode"
 
 
 @LINUX

@@ -165,7 +165,8 @@ class Network:
         Several if all layers that loop are convolutions and the images so small that a group of replicas stays in
         cache. A convolution of one replica and one of a group round differently, but all groups round alike. For
         results that do not depend on how replicas are packed, a network that is run in groups is then never run with
-        one replica: see `in_group` and `bind`. Other devices do not care, and take all replicas at once.
+        one replica: see `in_group` and `bind`. (Functions but relu may still round the last bit by their place in
+        memory.) Other devices do not care, and take all replicas at once.
         """
         if device != "cpu" or self.mode != "looped" or not all(layer.groups for layer in self.layers):
             return 1
