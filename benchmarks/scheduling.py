@@ -10,7 +10,6 @@ size at the end, above that before the run, with the plan and all results in it.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -122,9 +121,8 @@ def table(runs: dict[tuple[str, int], dict[str, float]], planned: dict[str, floa
     for (kind, trials), found in runs.items():
         rows.append(f"| {trials:,} of {kind} | {' | '.join(str(found[name]) for name in names)} |")
     said = ", ".join(f"{name} {value}" for name, value in planned.items())
-    return "\n".join(
-        [*rows, "", f"{PLANNED:,} trials: {said}.", "", f"{machine()['processor']}, {os.cpu_count()} cores."]
-    )
+    here = machine()
+    return "\n".join([*rows, "", f"{PLANNED:,} trials: {said}.", "", f"{here['processor']}, {here['cores']} cores."])
 
 
 def main() -> None:

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from refute.cli_judge import judge
-from refute.cli_records import Evidence, Folder, diff, outcome_of, record, register, standing_of, verify, with_standing
+from refute.cli_records import (
+    Evidence,
+    Folder,
+    Name,
+    checked,
+    diff,
+    outcome_of,
+    record,
+    register,
+    standing_of,
+    verify,
+    with_standing,
+)
 from refute.errors import RefuteError, UsageError
 
 if TYPE_CHECKING:
@@ -33,8 +45,10 @@ app = typer.Typer(
 data_app = typer.Typer(help="List the known data sets, where they come from and what is cached.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-Name = Annotated[str, typer.Argument(help="A phenomenon, see: refute list", metavar="NAME")]
-Names = Annotated[list[str], typer.Argument(help="One phenomenon or several, see: refute list", metavar="NAME...")]
+Names = Annotated[
+    list[str],
+    typer.Argument(help="One phenomenon or several, see: refute list", metavar="NAME...", callback=checked),
+]
 Scale = Annotated[str, typer.Option(help="smoke (seconds), small (minutes on a laptop) or full (a GPU)")]
 Seeds = Annotated[
     int | None,
@@ -135,12 +149,11 @@ def run(
 
       refute run stage-like-learning --json > verdicts.json
     """
-    from refute import catalogue, forkserver
+    from refute import forkserver
 
-    catalogue.check(names)
     if executor == "local" and workers != 0:
         forkserver.start("refute.cli", *forkserver.preload_of(names))  # imports while this process does
-    from refute import flow
+    from refute import catalogue, flow
     from refute.engine import check_executor
     from refute.engine.memory import parse_size
     from refute.report import document, watch

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 FAILED = 1
 
-Name = Annotated[str, typer.Argument(help="A phenomenon, see: refute list", metavar="NAME")]
+
+def checked(names: str | list[str]) -> str | list[str]:
+    """The same, if these are names of phenomena: a misspelt one is answered before anything heavy is imported."""
+    from refute import catalogue  # noqa: PLC0415
+
+    catalogue.check([names] if isinstance(names, str) else names)
+    return names
+
+
+Name = Annotated[str, typer.Argument(help="A phenomenon, see: refute list", metavar="NAME", callback=checked)]
 Scale = Annotated[str, typer.Option(help="smoke, small or full")]
 Lab = Annotated[Path, typer.Option(envvar="REFUTE_LAB", help="Folder in which results are stored")]
 Folder = Annotated[Path, typer.Option(help="Folder of the registration files, meant to be committed")]

@@ -145,9 +145,12 @@ def disturb(kind: str, lab: Path, seeds: int | None, draw: random.Random) -> str
     time.sleep(draw.uniform(0, LONGEST_PAUSE_S))
     seen = [pid for driver in drivers for pid in below(driver.pid)]
     if kind == "worker":
-        while not seen:  # it is still importing
+        while not seen and drivers[0].poll() is None:  # it is still importing
             time.sleep(0.005)
             seen = below(drivers[0].pid)
+        if not seen:
+            end(drivers[0])
+            return "nothing, for the run had ended"
         workers = [pid for pid in seen if pid not in children(drivers[0].pid)]
         chosen = draw.choice(workers if workers and draw.random() < WORKERS_SHARE else seen)
         name = SERVER if chosen in children(drivers[0].pid) else "a worker"

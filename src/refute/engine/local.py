@@ -30,7 +30,7 @@ class Here:
         device = provenance.device
         self.phenomenon, self.provenance = phenomenon, provenance
         self.meter, self.room = memory.Meter(device), memory.share(device, 1, limit)
-        self.most = None if limit is None or memory.on_gpu(device) else memory.ceiling(limit)
+        self.most = memory.hard_limit(device, self.room, limit)
         self.cohort: Cohort | None = None
 
     def free(self) -> int:

@@ -79,6 +79,11 @@ def ceiling(room: int) -> int | None:
     return data + room if resource is not None and data else None
 
 
+def hard_limit(device: str, room: int, whole: int | None) -> int | None:
+    """`ceiling` of `room` where a user has set a limit, `whole`, and it is this machine's memory that counts."""
+    return None if whole is None or on_gpu(device) else ceiling(room)
+
+
 @contextmanager
 def limited(most: int | None) -> Iterator[None]:
     """For as long as this lasts, let this process hold at most `most` bytes (see `ceiling`); None limits nothing."""

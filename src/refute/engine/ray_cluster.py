@@ -281,8 +281,7 @@ def _means(terms: Terms) -> tuple[memory.Meter, int, int | None]:
     meter = memory.Meter(terms.device)
     here = ray.get_runtime_context().get_node_id()
     room = terms.room(next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here))
-    most = None if terms.limit is None or terms.kind == GPU else memory.ceiling(room)
-    return meter, room, most
+    return meter, room, memory.hard_limit(terms.device, room, terms.limit)
 
 
 _tasks = {
