@@ -18,6 +18,7 @@ from refute.algorithms import SGD, Algorithm, State
 from refute.allocation import keep_freed_memory
 from refute.architectures import Network, Readout, Weights, noise, processor
 from refute.architectures.layers import Step
+from refute.architectures.layers.arrays import known
 from refute.architectures.layers.images import by_replica, side_by_side
 from refute.architectures.network import channels_together, shares
 from refute.attacks import Attack
@@ -244,7 +245,7 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
     follows = job.algorithm if isinstance(job.algorithm, SGD) and job.algorithm.gathers else None
     gradient = progress.optimizer["velocity"] if follows else torch.zeros_like(weights.flat)
     keep = float(follows.momentum) if follows else 0.0
-    chain = job.network.bind(weights, gradient, in_group=_in_group(job, chunk))
+    chain = job.network.bind(weights, gradient)
     decay = job.decay if job.decay.any() else None
     for step, (inputs, targets) in enumerate(_batches(job, progress.step, steps), progress.step):
         if step in run.snapshots:
@@ -285,10 +286,6 @@ def _parts(which: Tensor) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, ends, strict=True)]
 
 
-def _in_group(job: _Job, chunk: int) -> bool:
-    return job.network.together(chunk, str(job.rate.device)) > 1
-
-
 def _changed(
     job: _Job, progress: _Progress, weights: Weights, inputs: Tensor, targets: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor]:
@@ -301,11 +298,10 @@ def _changed(
         return inputs, targets
     frozen = Weights(weights.slots, weights.flat, {name: b.clone() for name, b in weights.buffers.items()})
 
-    run = job.network.in_group if _in_group(job, chunk) else job.network
     parts = _pieces(inputs.shape[1], chunk)
 
     def of_part(x: Tensor, wanted: Tensor) -> Tensor:
-        outputs = run(frozen, x, training=True)
+        outputs = job.network(frozen, x, training=True)
         return job.loss.each(job.run.readout.of(job.network, outputs, x), wanted)
 
     def of_inputs(x: Tensor, wanted: Tensor) -> Tensor:
@@ -401,10 +397,8 @@ def _batches(job: _Job, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor
 def _laid_out(job: _Job, examples: Batch) -> tuple[Tensor, Tensor]:
     """Inputs in the network's memory order, and targets: the labels, or the inputs themselves for a reconstruction."""
     inputs = examples.inputs
-    if job.network.channels_last and len(inputs) == 1:
-        inputs = channels_together(inputs)
-    elif job.network.channels_last:
-        inputs = by_replica(side_by_side(inputs), len(inputs))
+    if job.network.channels_last:
+        inputs = channels_together(inputs) if known(inputs) else by_replica(side_by_side(inputs), len(inputs))
     return inputs, inputs if isinstance(job.loss, losses.Reconstruction) else examples.labels
 
 

@@ -76,11 +76,6 @@ class Weights(Mapping[str, Tensor]):
         """Views of some replicas."""
         return Weights(self.slots, self.flat[replicas], {name: b[replicas] for name, b in self.buffers.items()})
 
-    def repeated(self, times: int) -> "Weights":
-        """Copies of all replicas, so many times over."""
-        buffers = {name: torch.cat([buffer] * times) for name, buffer in self.buffers.items()}
-        return Weights(self.slots, torch.cat([self.flat] * times), buffers)
-
     def replaced(self, names: Sequence[str], other: "Weights") -> "Weights":
         """A copy in which the named tensors come from `other`."""
         changed = self.clone()
@@ -163,10 +158,8 @@ class Network:
         """How many replicas of a net that loops should share a pass over `batch` examples each, at least 1.
 
         Several if all layers that loop are convolutions and the images so small that a group of replicas stays in
-        cache. A convolution of one replica and one of a group round differently, but all groups round alike. For
-        results that do not depend on how replicas are packed, a network that is run in groups is then never run with
-        one replica: see `in_group` and `bind`. (Functions but relu may still round the last bit by their place in
-        memory.) Other devices do not care, and take all replicas at once.
+        cache. How many changes no bit of a result, but that functions other than relu may round the last one by their
+        place in memory. Other devices do not care, and take all replicas at once.
         """
         if device != "cpu" or self.mode != "looped" or not all(layer.groups for layer in self.layers):
             return 1
@@ -202,23 +195,8 @@ class Network:
             activations = layer.apply(activations, weights, training)
         return activations
 
-    def in_group(self, weights: Weights, inputs: Tensor, *, training: bool = False) -> Tensor:
-        """As a call of the network, with a single replica rounded as it is among others (see `together`)."""
-        if weights.replicas > 1:
-            return self(weights, inputs, training=training)
-        pair = weights.repeated(2)
-        outputs = self(pair, inputs.expand(2, *inputs.shape[1:]), training=training)
-        for name, buffer in weights.buffers.items():
-            buffer.copy_(pair.buffers[name][:1])
-        return outputs[:1]
-
-    def bind(self, weights: Weights, gradient: Tensor, *, in_group: bool = False) -> Step:
-        """The network in training, over these weights; its backward pass fills `gradient` (replica, parameter).
-
-        `in_group`: a single replica is rounded as it is among others (see `together`).
-        """
-        if in_group and weights.replicas == 1:
-            return _Pair(self, weights, gradient)
+    def bind(self, weights: Weights, gradient: Tensor) -> Step:
+        """The network in training, over these weights; its backward pass fills `gradient` (replica, parameter)."""
         return Chain(self.layers, weights, Weights(weights.slots, gradient), wanted=False, spare=False)
 
     @torch.no_grad()
@@ -276,12 +254,11 @@ class Network:
         return max(1, EVALUATION_BYTES // (units * batch * weights.flat.element_size()))
 
     def _one_pass(self, weights: Weights, inputs: Tensor, shared: bool, batch: int) -> Tensor:
-        if self.channels_last and weights.replicas == 1:
+        if self.channels_last:
             inputs = channels_together(inputs)
         if shared:
             inputs = inputs.unsqueeze(0).expand(weights.replicas, *inputs.shape)
-        run = self.in_group if self.together(batch, weights.flat.device.type) > 1 else self
-        return torch.cat([run(weights, chunk) for chunk in torch.split(inputs, batch, dim=1)], dim=1)
+        return torch.cat([self(weights, chunk) for chunk in torch.split(inputs, batch, dim=1)], dim=1)
 
     @staticmethod
     def from_module(
@@ -323,33 +300,6 @@ class Network:
         if layers is None:
             layers = as_layers(make_module, input_shape, input_dtype=input_dtype, examples=examples, fold=fold)
         return Network(name, layers, input_shape, outputs, lambda seed: draw_module(make_module, seed))
-
-
-class _Pair:
-    """One replica in training, run as two so that it is rounded as in a group."""
-
-    spare = False
-
-    def __init__(self, network: Network, weights: Weights, gradient: Tensor) -> None:
-        self.weights, self.gradient = weights, gradient
-        self.pair, self.pair_gradient = weights.repeated(2), torch.zeros_like(gradient).repeat(2, 1)
-        self.chain = network.bind(self.pair, self.pair_gradient)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        self.pair.flat.copy_(self.weights.flat.expand_as(self.pair.flat))
-        for name, buffer in self.weights.buffers.items():
-            self.pair.buffers[name].copy_(buffer.expand_as(self.pair.buffers[name]))
-        outputs = self.chain.forward(inputs.expand(2, *inputs.shape[1:]))
-        for name, buffer in self.weights.buffers.items():
-            buffer.copy_(self.pair.buffers[name][:1])
-        return outputs[:1]
-
-    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
-        if keep:  # in the same way as a group, which may round a sum and a product at once
-            self.pair_gradient.copy_(self.gradient.expand_as(self.pair_gradient))
-        passed = self.chain.backward(gradient.repeat(2, *[1] * (gradient.ndim - 1)), keep=keep)
-        self.gradient.copy_(self.pair_gradient[:1])
-        return None if passed is None else passed[:1]
 
 
 def shares(replicas: int, size: int) -> list[slice]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from refute.architectures.layers.images import by_replica, side_by_side
+from refute.architectures.layers.images import divided, merged
 from refute.architectures.layers.interface import Differentiated, Slot, Step, Tensors
 from refute.errors import UnknownNameError, did_you_mean
 
@@ -189,8 +189,8 @@ class MaxPool:
         return ()
 
     def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:  # noqa: ARG002
-        pooled = torch.nn.functional.max_pool2d(side_by_side(inputs), self.size, ceil_mode=self.ceil)
-        return by_replica(pooled, len(inputs))
+        pooled = torch.nn.functional.max_pool2d(merged(inputs), self.size, ceil_mode=self.ceil)
+        return divided(pooled, inputs)
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         return _MaxPoolStep(self)
@@ -204,15 +204,15 @@ class _MaxPoolStep:
         self.inputs = self.indices = torch.empty(0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.inputs = side_by_side(inputs)
+        self.inputs = merged(inputs)
         outputs, self.indices = torch.ops.aten.max_pool2d_with_indices(
             self.inputs, self.size, self.size, [0, 0], [1, 1], self.ceil
         )
-        return by_replica(outputs, len(inputs))
+        return divided(outputs, inputs)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor:  # noqa: ARG002
         passed: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            side_by_side(gradient),
+            merged(gradient),
             self.inputs,
             self.size,
             self.size,
@@ -221,4 +221,4 @@ class _MaxPoolStep:
             self.ceil,
             self.indices,
         )
-        return by_replica(passed, len(gradient))
+        return divided(passed, gradient)

@@ -97,9 +97,9 @@ def _normalizes(layer: Layer) -> bool:
 
 
 class _FusedStep:
-    """In arrays (example, height, width, replica * channel) of images, or (replica, example, feature).
+    """In arrays (replica, example, height, width, channel) of images, or (replica, example, feature).
 
-    A group is what leads: one of all images, or one for each replica. What belongs to a channel is (group, channel).
+    What belongs to a channel is (replica, channel).
     """
 
     spare = True
@@ -119,40 +119,48 @@ class _FusedStep:
         return self._outputs(inputs, training=False)
 
     def _outputs(self, inputs: Tensor, *, training: bool) -> Tensor:
-        self.inputs, replicas = in_memory(inputs), len(inputs)
+        self.inputs = in_memory(inputs)
         if self.norm is not None:
-            self.norm.settle(rows_of(self.inputs, replicas), training=training)
+            self.norm.settle(rows_of(self.inputs), training=training)
         self.chosen = self.inputs
         if self.pool is not None:
             self._choose(self.pool)
         if self.norm is None:
-            return as_replicas(self.chosen, replicas)
-        return self.norm.outputs(self.chosen, replicas, rectify=self.rectifies)
+            return as_replicas(self.chosen)
+        return self.norm.outputs(self.chosen, rectify=self.rectifies)
 
     def _choose(self, pool: MaxPool) -> None:
         """The largest of every square: where a normalization follows, of its outputs, else rectified if need be."""
-        examples, height, width, channels = self.inputs.shape
+        replicas, examples, height, width, channels = self.inputs.shape
         squares = (height + pool.ceil) // 2, (width + pool.ceil) // 2
-        scale = np.ones(channels, self.inputs.dtype) if self.norm is None else self.norm.scale[0]
-        self.chosen = np.empty((examples, *squares, channels), self.inputs.dtype)
+        scale = np.ones((replicas, channels), self.inputs.dtype) if self.norm is None else self.norm.scale
+        self.chosen = np.empty((replicas, examples, *squares, channels), self.inputs.dtype)
         self.places = np.empty(self.chosen.shape, np.uint8)
-        kernels.extremes(self.inputs, scale, self.rectifies and self.norm is None, self.chosen, self.places)
+        images, chosen, places = (_one_after_another(each) for each in (self.inputs, self.chosen, self.places))
+        kernels.extremes(images, scale, self.rectifies and self.norm is None, chosen, places)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
-        replicas, of_outputs = len(gradient), in_memory(gradient)
+        of_outputs = in_memory(gradient)
         if self.pool is not None and self.passed.shape != self.inputs.shape:
             self.passed = np.empty_like(self.inputs)
         if self.norm is None:
-            kernels.spread(of_outputs, self.places, self.passed)
-            return as_replicas(self.passed, replicas)
-        norm, rows, of_rows = self.norm, rows_of(self.chosen, replicas), rows_of(of_outputs, replicas)
+            kernels.spread(*(_one_after_another(each) for each in (of_outputs, self.places, self.passed)))
+            return as_replicas(self.passed)
+        norm, rows, of_rows = self.norm, rows_of(self.chosen), rows_of(of_outputs)
         total, product = norm.backward(rows, of_rows, rectify=self.rectifies, keep=keep)
         if not self.wanted:
             return None
         share, slope = norm.through_moments(total, product, self.inputs.size // norm.mean.size)
         if self.pool is None:
             kernels.of_inputs(rows, of_rows, *lanes_of(rows, norm.mean, norm.scale, share, slope))
-            return as_replicas(of_outputs, replicas)
-        lanes = lanes_of(rows_of(self.inputs, replicas), norm.mean, norm.scale, share, slope)
-        kernels.spread_of_inputs(self.inputs, of_outputs, self.places, lanes, self.passed)
-        return as_replicas(self.passed, replicas)
+            return as_replicas(of_outputs)
+        lanes = lanes_of(rows_of(self.inputs), norm.mean, norm.scale, share, slope)
+        arrays = self.inputs, of_outputs, self.places, self.passed
+        images, of_squares, places, passed = (_one_after_another(each) for each in arrays)
+        kernels.spread_of_inputs(images, of_squares, places, lanes, passed)
+        return as_replicas(self.passed)
+
+
+def _one_after_another(array: Array) -> Array:
+    """(image, height, width, channel) of all replicas' images."""
+    return array.reshape(-1, *array.shape[2:])

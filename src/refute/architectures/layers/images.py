@@ -1,11 +1,29 @@
-"""Images of all replicas in one call: channels of all replicas side by side in every pixel.
+"""Images of all replicas where a library calculates.
 
-A convolution in groups, a maximum or a normalization per channel then takes all replicas at once, and so does every
-elementwise operation. Such tensors keep their shape (replica, batch, channel, height, width); only the order in memory
-is batch, height, width, replica, channel.
+On the CPU it takes one replica after another, so that none is rounded differently for the others' sake. Elsewhere it
+takes all at once, the channels of all replicas side by side in every pixel: a convolution in groups, a maximum or a
+normalization per channel. Such tensors keep their shape (replica, batch, channel, height, width); only the order in
+memory is batch, height, width, replica, channel.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
+
+from refute.architectures.layers.arrays import known
+
+
+def parts_of(images: Tensor) -> list[slice]:
+    """The replicas that are taken at once."""
+    return [slice(r, r + 1) for r in range(len(images))] if known(images) else [slice(None)]
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts (replica, batch, channel, height, width) as one, each pixel's channels together; one alone as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([part.movedim(2, -1) for part in parts]).movedim(-1, 2)
 
 
 def side_by_side(images: Tensor) -> Tensor:
@@ -23,3 +41,13 @@ def by_replica(maps: Tensor, replicas: int) -> Tensor:
     if replicas == 1:
         return maps.unsqueeze(0)
     return maps.view(len(maps), replicas, maps.shape[1] // replicas, *maps.shape[2:]).movedim(1, 0)
+
+
+def merged(images: Tensor) -> Tensor:
+    """Images of all replicas as one batch, or side by side; for what leaves no pixel's channel for another."""
+    return images.flatten(0, 1) if known(images) else side_by_side(images)
+
+
+def divided(maps: Tensor, like: Tensor) -> Tensor:
+    """(replica, batch, channel, height, width) of what became of `merged` ones."""
+    return maps.view(*like.shape[:2], *maps.shape[1:]) if known(like) else by_replica(maps, len(like))

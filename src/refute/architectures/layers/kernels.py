@@ -2,7 +2,7 @@
 
 torch takes two to four times as many, and keeps eight bytes for each maximum instead of one (benchmarks/NOTES.md).
 
-Arrays are contiguous, float32 or float64. Rows (group, row, lane) may hold several pixels: a lane is a channel of one
+Arrays are contiguous, float32 or float64. Rows (replica, row, lane) may hold several pixels: a lane is a channel of one
 of `lanes / channels` pixels, so that short rows of few channels become long ones. Every channel of every replica is
 summed by itself and in the order of the rows, whatever stands beside it: packing replicas differently changes no bit.
 
@@ -46,39 +46,39 @@ def inlined(function: Function) -> Function:
 def moments(inputs: Array, first: Array, total: Array, squares: Array) -> None:
     """Sums of x - f and (x - f)^2 over rows and pixels.
 
-    `inputs` (group, row, lane), `first` f and `total`, `squares` float64 (group, channel).
+    `inputs` (replica, row, lane), `first` f and `total`, `squares` float64 (replica, channel).
     """
-    groups, rows, lanes = inputs.shape
+    replicas, rows, lanes = inputs.shape
     channels = total.shape[1]
     start = np.empty(lanes, inputs.dtype)
     sums, of_squares = np.empty(lanes), np.empty(lanes)
-    for g in range(groups):
+    for r in range(replicas):
         for lane in range(lanes):
-            start[lane] = first[g, lane % channels]
+            start[lane] = first[r, lane % channels]
         sums[:] = 0.0
         of_squares[:] = 0.0
-        for r in range(rows):
-            row = inputs[g, r]
+        for n in range(rows):
+            row = inputs[r, n]
             for lane in range(lanes):
                 difference = np.float64(row[lane] - start[lane])
                 sums[lane] += difference
                 of_squares[lane] += difference * difference
-        fold(sums, total[g])
-        fold(of_squares, squares[g])
+        fold(sums, total[r])
+        fold(of_squares, squares[r])
 
 
 @compiled
 def totals(inputs: Array, total: Array) -> None:
-    """Sums over rows and pixels: `inputs` (group, row, lane), `total` float64 (group, channel)."""
-    groups, rows, lanes = inputs.shape
+    """Sums over rows and pixels: `inputs` (replica, row, lane), `total` float64 (replica, channel)."""
+    replicas, rows, lanes = inputs.shape
     sums = np.empty(lanes)
-    for g in range(groups):
+    for r in range(replicas):
         sums[:] = 0.0
-        for r in range(rows):
-            row = inputs[g, r]
+        for n in range(rows):
+            row = inputs[r, n]
             for lane in range(lanes):
                 sums[lane] += np.float64(row[lane])
-        fold(sums, total[g])
+        fold(sums, total[r])
 
 
 @compiled
@@ -93,13 +93,13 @@ def fold(lanes: Array, channels: Array) -> None:
 
 @compiled
 def transform(inputs: Array, scale: Array, offset: Array, rectify: bool, outputs: Array) -> None:
-    """scale x + offset, and of it the positive part if `rectify`; all (group, row, lane), or (group, lane)."""
-    groups, rows, lanes = inputs.shape
+    """scale x + offset, and of it the positive part if `rectify`; all (replica, row, lane), or (replica, lane)."""
+    replicas, rows, lanes = inputs.shape
     zero = inputs.dtype.type(0)
-    for g in range(groups):
-        a, b = scale[g], offset[g]
-        for r in range(rows):
-            row, out = inputs[g, r], outputs[g, r]
+    for r in range(replicas):
+        a, b = scale[r], offset[r]
+        for n in range(rows):
+            row, out = inputs[r, n], outputs[r, n]
             if rectify:
                 for lane in range(lanes):
                     value = row[lane] * a[lane] + b[lane]
@@ -117,13 +117,14 @@ NOWHERE = 4
 def extremes(images: Array, scale: Array, rectify: bool, chosen: Array, places: Array) -> None:
     """The x of every 2 x 2 square whose scale x is largest, the first of equals; one that is not a number wins.
 
-    `images` (example, height, width, channel), `scale` (channel). At an odd edge a square may be smaller. `chosen` are
-    the values (example, square, square, channel), of them the positive part if `rectify`; `places` uint8 their pixels'
-    numbers in the square, `NOWHERE` if none was positive.
+    `images` (image, height, width, channel) of one replica after another, `scale` (replica, channel). At an odd edge a
+    square may be smaller. `chosen` are the values (image, square, square, channel), of them the positive part if
+    `rectify`; `places` uint8 their pixels' numbers in the square, `NOWHERE` if none was positive.
     """
     zero = images.dtype.type(0)
-    examples, height, width, channels = images.shape
-    for n in range(examples):
+    count, height, width, channels = images.shape
+    for n in range(count):
+        factor = scale[n * len(scale) // count]
         for i in range(chosen.shape[1]):
             top, bottom = 2 * i, min(2 * i + 1, height - 1)
             for j in range(chosen.shape[2]):
@@ -136,14 +137,14 @@ def extremes(images: Array, scale: Array, rectify: bool, chosen: Array, places: 
                 )
                 value, place = chosen[n, i, j], places[n, i, j]
                 for c in range(channels):
-                    best, found, where = one[c] * scale[c], one[c], np.uint8(0)
-                    candidate = two[c] * scale[c]
+                    best, found, where = one[c] * factor[c], one[c], np.uint8(0)
+                    candidate = two[c] * factor[c]
                     if candidate > best or candidate != candidate:
                         best, found, where = candidate, two[c], np.uint8(1)
-                    candidate = three[c] * scale[c]
+                    candidate = three[c] * factor[c]
                     if candidate > best or candidate != candidate:
                         best, found, where = candidate, three[c], np.uint8(2)
-                    candidate = four[c] * scale[c]
+                    candidate = four[c] * factor[c]
                     if candidate > best or candidate != candidate:
                         best, found, where = candidate, four[c], np.uint8(3)
                     value[c] = found
@@ -157,10 +158,10 @@ def extremes(images: Array, scale: Array, rectify: bool, chosen: Array, places: 
 @compiled
 def spread(gradient: Array, places: Array, passed: Array) -> None:
     """Put the gradient of every square's chosen pixel there, and 0 elsewhere; shapes as in `extremes`."""
-    examples, height, width, channels = passed.shape
+    count, height, width, channels = passed.shape
     rows, columns = min(height, 2 * gradient.shape[1]), min(width, 2 * gradient.shape[2])
     zero = passed.dtype.type(0)
-    for n in range(examples):
+    for n in range(count):
         passed[n, rows:] = zero  # an edge that belongs to no square
         passed[n, :, columns:] = zero
         for y in range(rows):
@@ -185,39 +186,39 @@ def of_weights(
 ) -> None:
     """Sums of d and d (x - mean) over rows and pixels, d the gradient where scale x + offset > 0, or everywhere.
 
-    `inputs`, `gradient` (group, row, lane); `mean`, `scale`, `offset` (group, lane); `total`, `product` float64 (group,
-    channel). If `rectify`, the gradient is set to 0 where it does not pass.
+    `inputs`, `gradient` (replica, row, lane); `mean`, `scale`, `offset` (replica, lane); `total`, `product` float64
+    (replica, channel). If `rectify`, the gradient is set to 0 where it does not pass.
     """
-    groups, rows, lanes = inputs.shape
+    replicas, rows, lanes = inputs.shape
     zero = inputs.dtype.type(0)
     sums, of_products = np.empty(lanes), np.empty(lanes)
-    for g in range(groups):
-        m, a, b = mean[g], scale[g], offset[g]
+    for r in range(replicas):
+        m, a, b = mean[r], scale[r], offset[r]
         sums[:] = 0.0
         of_products[:] = 0.0
-        for r in range(rows):
-            row, d = inputs[g, r], gradient[g, r]
+        for n in range(rows):
+            row, d = inputs[r, n], gradient[r, n]
             if rectify:
                 for lane in range(lanes):
                     d[lane] = d[lane] if row[lane] * a[lane] + b[lane] > zero else zero
             for lane in range(lanes):
                 sums[lane] += np.float64(d[lane])
                 of_products[lane] += np.float64(d[lane]) * np.float64(row[lane] - m[lane])
-        fold(sums, total[g])
-        fold(of_products, product[g])
+        fold(sums, total[r])
+        fold(of_products, product[r])
 
 
 @compiled
 def of_inputs(inputs: Array, gradient: Array, mean: Array, scale: Array, share: Array, slope: Array) -> None:
     """d <- scale (d - share - slope (x - mean)).
 
-    `inputs` x and `gradient` d (group, row, lane), the others (group, lane).
+    `inputs` x and `gradient` d (replica, row, lane), the others (replica, lane).
     """
-    groups, rows, lanes = inputs.shape
-    for g in range(groups):
-        m, a, s, k = mean[g], scale[g], share[g], slope[g]
-        for r in range(rows):
-            row, d = inputs[g, r], gradient[g, r]
+    replicas, rows, lanes = inputs.shape
+    for r in range(replicas):
+        m, a, s, k = mean[r], scale[r], share[r], slope[r]
+        for n in range(rows):
+            row, d = inputs[r, n], gradient[r, n]
             for lane in range(lanes):
                 d[lane] = a[lane] * (d[lane] - s[lane] - (row[lane] - m[lane]) * k[lane])
 
@@ -226,10 +227,12 @@ def of_inputs(inputs: Array, gradient: Array, mean: Array, scale: Array, share: 
 def spread_of_inputs(images: Array, gradient: Array, places: Array, of_lanes: tuple[Array, ...], passed: Array) -> None:
     """`spread`, then `of_inputs`, image by image, so that the second one finds the first one's results in cache.
 
-    `of_lanes`: mean, scale, share and slope (1, lane).
+    `of_lanes`: mean, scale, share and slope (replica, lane).
     """
     mean, scale, share, slope = of_lanes
-    lanes = mean.shape[1]
+    replicas, lanes = mean.shape
     for n in range(len(images)):
+        own = slice(n * replicas // len(images), n * replicas // len(images) + 1)
         spread(gradient[n : n + 1], places[n : n + 1], passed[n : n + 1])
-        of_inputs(images[n].reshape(1, -1, lanes), passed[n].reshape(1, -1, lanes), mean, scale, share, slope)
+        rows, of_rows = images[n].reshape(1, -1, lanes), passed[n].reshape(1, -1, lanes)
+        of_inputs(rows, of_rows, mean[own], scale[own], share[own], slope[own])

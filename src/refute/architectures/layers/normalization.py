@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from refute.architectures.layers.images import by_replica, side_by_side
+from refute.architectures.layers.images import by_replica, joined, parts_of, side_by_side
 from refute.architectures.layers.interface import Slot, Step, Tensors
 from refute.architectures.products import put
 
@@ -34,17 +34,22 @@ class BatchNorm:
         return (scale, shift, mean, variance) if self.affine else (mean, variance)
 
     def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:
-        normalized = functional.batch_norm(
-            _merged(inputs),
-            weights[f"{self.name}.running_mean"].view(-1),
-            weights[f"{self.name}.running_variance"].view(-1),
-            weights[f"{self.name}.gamma"].reshape(-1) if self.affine else None,
-            weights[f"{self.name}.beta"].reshape(-1) if self.affine else None,
-            training=training,
-            momentum=BATCH_NORM_MOMENTUM,
-            eps=BATCH_NORM_EPSILON,
-        )
-        return by_replica(normalized, len(inputs))
+        own = {slot.name.rpartition(".")[2]: weights[slot.name] for slot in self.slots()}
+        parts = parts_of(inputs) if inputs.ndim == 5 else [slice(None)]
+        normalized = [
+            functional.batch_norm(
+                _merged(inputs[part]),
+                own["running_mean"][part].view(-1),
+                own["running_variance"][part].view(-1),
+                own["gamma"][part].reshape(-1) if self.affine else None,
+                own["beta"][part].reshape(-1) if self.affine else None,
+                training=training,
+                momentum=BATCH_NORM_MOMENTUM,
+                eps=BATCH_NORM_EPSILON,
+            )
+            for part in parts
+        ]
+        return joined([by_replica(each, len(inputs) // len(parts)) for each in normalized])
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         return _BatchNormStep(self, weights, gradients, wanted=wanted)

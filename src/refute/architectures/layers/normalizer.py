@@ -27,49 +27,49 @@ class Normalizer:
         self.gamma, self.beta = own.get("gamma", np.ones(())), own.get("beta", np.zeros(()))
         self.targets = [gradients[f"{layer.name}.{name}"] for name in ("gamma", "beta") if name in own and gradients]
         nothing: Array = np.empty(0)
-        self.mean, self.inverse = nothing, nothing  # (group, channel), 1 / sqrt(variance + epsilon)
+        self.mean, self.inverse = nothing, nothing  # (replica, channel), 1 / sqrt(variance + epsilon)
         self.scale, self.offset = nothing, nothing
 
     def settle(self, rows: Array, *, training: bool) -> None:
         """Find scale and offset: by the moments of these rows, which running statistics follow, or by the latter."""
         if not training:
-            self.settle_by(self.running_mean, self.running_variance, len(rows), rows.dtype)
+            self.settle_by(self.running_mean, self.running_variance, rows.dtype)
             return
-        first: Array = np.ascontiguousarray(rows[:, 0, : self.running_mean.size // len(rows)])
+        first: Array = np.ascontiguousarray(rows[:, 0, : self.running_mean.shape[1]])
         total, squares = np.empty(first.shape), np.empty(first.shape)
         kernels.moments(rows, first, total, squares)
         self.settle_by_sums(first, total, squares, rows.size // self.running_mean.size)
 
     @np.errstate(all="ignore")  # replicas that diverge
     def settle_by_sums(self, first: Array, total: Array, squares: Array, count: int) -> None:
-        """By the sums of x - first and (x - first)^2 over `count` values of each channel, (group, channel)."""
-        shape, lead = self.running_mean.shape, total / count
-        mean, variance = (first + lead).reshape(shape), np.maximum(squares / count - lead * lead, 0).reshape(shape)
+        """By the sums of x - first and (x - first)^2 over `count` values of each channel, (replica, channel)."""
+        lead = total / count
+        mean, variance = first + lead, np.maximum(squares / count - lead * lead, 0)
         self.running_mean += BATCH_NORM_MOMENTUM * (mean - self.running_mean)
         unbiased = variance * np.divide(count, count - 1)
         self.running_variance += BATCH_NORM_MOMENTUM * (unbiased - self.running_variance)
-        self.settle_by(mean, variance, len(first), first.dtype)
+        self.settle_by(mean, variance, first.dtype)
 
     @np.errstate(all="ignore")
-    def settle_by(self, mean: Array, variance: Array, groups: int, dtype: Any) -> None:
+    def settle_by(self, mean: Array, variance: Array, dtype: Any) -> None:
         """By moments (replica, channel)."""
         inverse = 1 / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPSILON)
         scale = self.gamma * inverse
         found = mean, scale, self.beta - mean * scale, inverse
-        self.mean, self.scale, self.offset, self.inverse = (each.astype(dtype).reshape(groups, -1) for each in found)
+        self.mean, self.scale, self.offset, self.inverse = (each.astype(dtype) for each in found)
 
-    def outputs(self, inputs: Array, replicas: int, *, rectify: bool) -> Tensor:
+    def outputs(self, inputs: Array, *, rectify: bool) -> Tensor:
         """scale x + offset of what `in_memory` gives, its positive part if `rectify`; (replica, batch, ...)."""
-        found, rows = np.empty_like(inputs), rows_of(inputs, replicas)
+        found, rows = np.empty_like(inputs), rows_of(inputs)
         scale, offset = lanes_of(rows, self.scale, self.offset)
-        kernels.transform(rows, scale, offset, rectify, rows_of(found, replicas))
-        return as_replicas(found, replicas)
+        kernels.transform(rows, scale, offset, rectify, rows_of(found))
+        return as_replicas(found)
 
     def backward(self, rows: Array, of_rows: Array, *, rectify: bool, keep: float) -> tuple[Array, Array]:
         """Put the gradients of gamma and beta in place.
 
         If `rectify`, `of_rows`, the gradient d of `outputs`, is set to 0 where it does not pass. Gives the sums of d
-        and of d (x - mean), (group, channel).
+        and of d (x - mean), (replica, channel).
         """
         total, product = np.empty(self.mean.shape), np.empty(self.mean.shape)
         mean, scale, offset = lanes_of(rows, self.mean, self.scale, self.offset)

@@ -110,7 +110,7 @@ class _Apart:
 
 
 class _StemStep:
-    """Arrays as `stem_kernels` has them, but with their axes. What belongs to a channel is (1, replica * channel)."""
+    """Arrays as `stem_kernels` has them, but with their axes. What belongs to a channel is (replica, channel)."""
 
     spare = True
 
@@ -139,10 +139,11 @@ class _StemStep:
 
     def _outputs(self, inputs: Tensor, *, training: bool) -> Tensor:
         pixels = in_memory(inputs)
-        examples, height, width, _ = pixels.shape
-        self.images = np.zeros((examples, height + 2, width + 2, self.replicas), pixels.dtype)
-        self.images[:, 1:-1, 1:-1] = pixels
-        self.chosen = np.empty((examples, height // 2, width // 2, self.replicas * self.channels), pixels.dtype)
+        _, examples, height, width, _ = pixels.shape
+        self.images = np.zeros((self.replicas, examples, height + 2, width + 2), pixels.dtype)
+        self.images[:, :, 1:-1, 1:-1] = pixels[..., 0]
+        shape = self.replicas, examples, height // 2, width // 2, self.channels
+        self.chosen = np.empty(shape, pixels.dtype)
         self.places = np.empty(self.chosen.shape, np.uint8)
         lanes, first = self._lanes(FORWARD_ROWS, pixels.dtype), self._first()
         gamma = np.ones(()) if self.norm is None else self.norm.gamma
@@ -153,13 +154,13 @@ class _StemStep:
         rectify = self.rectifies and self.norm is None
         stem_kernels.forward(images, of_lanes, chosen, places, sums, self._shape(), rectify)
         if self.norm is None:
-            return as_replicas(self.chosen, self.replicas)
+            return as_replicas(self.chosen)
         if training:
-            total, squares = totals.transpose(2, 0, 1, 3).reshape(2, 1, -1)
-            self.norm.settle_by_sums(first.reshape(1, -1), total, squares, examples * height * width)
+            total, squares = totals.transpose(2, 0, 1, 3).reshape(2, *first.shape)
+            self.norm.settle_by_sums(first, total, squares, examples * height * width)
         else:
-            self.norm.settle(rows_of(self.chosen, self.replicas), training=False)
-        return self.norm.outputs(self.chosen, self.replicas, rectify=self.rectifies)
+            self.norm.settle(rows_of(self.chosen), training=False)
+        return self.norm.outputs(self.chosen, rectify=self.rectifies)
 
     def backward(self, gradient: Tensor, *, keep: float) -> None:
         if self.split:
@@ -169,17 +170,17 @@ class _StemStep:
         of_outputs = in_memory(gradient)
         lanes = self._lanes(BACKWARD_ROWS, of_outputs.dtype)
         if self.norm is not None:
-            rows, of_rows = rows_of(self.chosen, self.replicas), rows_of(of_outputs, self.replicas)
+            rows, of_rows = rows_of(self.chosen), rows_of(of_outputs)
             total, product = self.norm.backward(rows, of_rows, rectify=self.rectifies, keep=keep)
             count = 4 * self.chosen.size // total.size
             share, slope = self.norm.through_moments(total, product, count)
             for row, values in ((MEAN, self.norm.mean), (SHARE, share), (SLOPE, slope)):
-                lanes[:, :, row] = _in_blocks(values.reshape(self.replicas, -1))
+                lanes[:, :, row] = _in_blocks(values)
         totals = np.zeros((*lanes.shape[:2], BACKWARD_ROWS - GRADIENTS, LANES))
         images, of_lanes, of_chosen, places, sums = _flat(self.images, lanes, of_outputs, self.places, totals)
         stem_kernels.backward(images, of_lanes, of_chosen, places, sums, self._shape(), self.norm is not None)
         if self.norm is not None:
-            totals *= _in_blocks(self.norm.scale.reshape(self.replicas, -1))[:, :, None]
+            totals *= _in_blocks(self.norm.scale)[:, :, None]
         of_weight, of_bias = np.split(totals.transpose(0, 1, 3, 2).astype(of_outputs.dtype), [TAPS], axis=-1)
         for target, found in zip(self.targets, (of_weight, of_bias), strict=False):
             put(target, torch.from_numpy(np.ascontiguousarray(found)).view(target.shape), keep=keep)
@@ -195,14 +196,14 @@ class _StemStep:
     @np.errstate(all="ignore")  # replicas that diverge
     def _first(self) -> Array:
         """Outputs of the convolution in the middle of the first example, (replica, channel)."""
-        row, column = self.images.shape[1] // 2 - 1, self.images.shape[2] // 2 - 1
-        patch = self.images[0, row : row + 3, column : column + 3]
-        found: Array = np.einsum("rcyx,yxr->rc", self.weight[:, :, 0], patch)
+        row, column = self.images.shape[2] // 2 - 1, self.images.shape[3] // 2 - 1
+        patch = self.images[:, 0, row : row + 3, column : column + 3]
+        found: Array = (self.weight[:, :, 0] * patch[:, None]).sum(axis=(2, 3))
         return found + self.bias[0] if self.bias else found
 
     def _shape(self) -> stem_kernels.Shape:
-        examples, tall, wide, _ = self.chosen.shape
-        return examples, tall, wide, self.replicas, self.channels // LANES
+        replicas, examples, tall, wide, _ = self.chosen.shape
+        return replicas, examples, tall, wide, self.channels // LANES
 
 
 def _in_blocks(values: Array) -> Array:

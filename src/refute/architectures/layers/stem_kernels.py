@@ -7,11 +7,11 @@ Arrays have one axis, so that distances between what an inner loop reads are kno
 or with fewer than `LANES` channels, LLVM makes no vector instructions. Inner loops run over channels of one replica:
 packing replicas differently changes no bit.
 
-    images      (example, height + 2, width + 2, replica): a margin of zeros on every side; height and width even
+    images      (replica, example, height + 2, width + 2): a margin of zeros on every side; height and width even
     of_lanes    (replica, block, row, lane), a block is LANES channels; rows as the constants say, first the weights
-    chosen      (example, square, square, replica, channel), and `places` uint8 alike: the pixels' numbers in the square
+    chosen      (replica, example, square, square, channel), and `places` uint8 alike: the pixels' numbers in the square
     totals      float64 (replica, block, row, lane), sums over all examples, which are added to what is there
-    shape       examples, squares in a column, squares in a row, replicas, blocks
+    shape       replicas, examples, squares in a column, squares in a row, blocks
 """
 
 from typing import Any
@@ -41,17 +41,17 @@ def forward(
     Of what is chosen the positive part if `rectify`; places are then `NOWHERE` if none was positive.
     """
     zero = images.dtype.type(0)
-    examples, tall, wide, replicas, blocks = shape
-    row, size, sums = (2 * wide + 2) * replicas, FORWARD_ROWS * LANES, (FORWARD_ROWS - SUMS) * LANES
-    for n in range(examples):
-        for r in range(replicas):
+    replicas, examples, tall, wide, blocks = shape
+    row, size, sums = 2 * wide + 2, FORWARD_ROWS * LANES, (FORWARD_ROWS - SUMS) * LANES
+    for r in range(replicas):
+        for n in range(examples):
             for b in range(blocks):
                 block = r * blocks + b
                 own = of_lanes[block * size : (block + 1) * size]
                 for i in range(tall):
                     for j in range(wide):
-                        p = window(images, 2 * ((n * (tall + 1) + i) * row + j * replicas) + r, row, replicas)
-                        at = (((n * tall + i) * wide + j) * replicas * blocks + block) * LANES
+                        p = window(images, 2 * (((r * examples + n) * (tall + 1) + i) * row + j), row)
+                        at = ((((r * examples + n) * tall + i) * wide + j) * blocks + b) * LANES
                         value, place = chosen[at : at + LANES], places[at : at + LANES]
                         for lane in range(LANES):
                             sign, first = own[lane + SIGN * LANES], own[lane + FIRST * LANES]
@@ -77,18 +77,18 @@ def backward(
     images: Array, of_lanes: Array, gradient: Array, places: Array, totals: Array, shape: Shape, normalized: bool
 ) -> None:
     """Gradients of the weights, then the bias. `gradient`: that of what was chosen; see `MEAN` for `normalized`."""
-    examples, tall, wide, replicas, blocks = shape
-    row, size, sums = (2 * wide + 2) * replicas, BACKWARD_ROWS * LANES, (BACKWARD_ROWS - GRADIENTS) * LANES
+    replicas, examples, tall, wide, blocks = shape
+    row, size, sums = 2 * wide + 2, BACKWARD_ROWS * LANES, (BACKWARD_ROWS - GRADIENTS) * LANES
     zero = images.dtype.type(0)
-    for n in range(examples):
-        for r in range(replicas):
+    for r in range(replicas):
+        for n in range(examples):
             for b in range(blocks):
                 block = r * blocks + b
                 own = of_lanes[block * size : (block + 1) * size]
                 for i in range(tall):
                     for j in range(wide):
-                        p = window(images, 2 * ((n * (tall + 1) + i) * row + j * replicas) + r, row, replicas)
-                        at = (((n * tall + i) * wide + j) * replicas * blocks + block) * LANES
+                        p = window(images, 2 * (((r * examples + n) * (tall + 1) + i) * row + j), row)
+                        at = ((((r * examples + n) * tall + i) * wide + j) * blocks + b) * LANES
                         of_square, place = gradient[at : at + LANES], places[at : at + LANES]
                         if normalized:
                             for lane in range(LANES):
@@ -109,14 +109,14 @@ def backward(
 
 
 @inlined
-def window(images: Array, at: int, row: int, pixel: int) -> tuple[Row, Row, Row, Row]:
+def window(images: Array, at: int, row: int) -> tuple[Row, Row, Row, Row]:
     """The 4 x 4 pixels from `at` on, of which the convolution makes a square of 2 x 2."""
     second, third, last = at + row, at + 2 * row, at + 3 * row
     return (
-        (images[at], images[at + pixel], images[at + 2 * pixel], images[at + 3 * pixel]),
-        (images[second], images[second + pixel], images[second + 2 * pixel], images[second + 3 * pixel]),
-        (images[third], images[third + pixel], images[third + 2 * pixel], images[third + 3 * pixel]),
-        (images[last], images[last + pixel], images[last + 2 * pixel], images[last + 3 * pixel]),
+        (images[at], images[at + 1], images[at + 2], images[at + 3]),
+        (images[second], images[second + 1], images[second + 2], images[second + 3]),
+        (images[third], images[third + 1], images[third + 2], images[third + 3]),
+        (images[last], images[last + 1], images[last + 2], images[last + 3]),
     )
 
 
