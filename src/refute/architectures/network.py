@@ -29,7 +29,7 @@ EVALUATION_BYTES = 2 * 2**20
 """What all layers of the replicas of a pass may put out, about."""
 GROUP_BYTES = 4 * 2**20
 """What the widest layer of a convolutional net may put out for the replicas of a pass."""
-MOST_TOGETHER = 8
+MOST_TOGETHER = 32
 """Replicas of a convolutional net in a pass, at most: more of them gain nothing."""
 
 

@@ -1,6 +1,8 @@
 """Convolutions: small ones in compiled loops on the CPU (see `convolution_kernels`), others by torch (see `images`)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,20 +52,12 @@ class Convolution:
 
     def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:  # noqa: ARG002
         weight, bias = weights[f"{self.name}.weight"], weights[f"{self.name}.bias"] if self.bias else None
-        if not torch.is_grad_enabled() and _compiled(self, weight, inputs):
-            return _CompiledStep(self, weights, {}, wanted=False).forward(inputs)
-        maps = [
-            functional.conv2d(
-                side_by_side(inputs[part]),
-                weight[part].flatten(0, 1),
-                None if bias is None else bias[part].flatten(),
-                stride=self.stride,
-                padding=self.margin,
-                groups=len(weight[part]),
-            )
-            for part in parts_of(inputs)
-        ]
-        return joined([by_replica(each, len(inputs) // len(maps)) for each in maps])
+        if not _compiled(self, weight, inputs):
+            return _by_library(self, inputs, weight, bias)
+        if not torch.is_grad_enabled():
+            return as_replicas(_Loops(self, weight, bias).outputs(in_memory(inputs)))
+        found: Tensor = _Differentiable.apply(self, inputs, weight, bias)  # type: ignore[no-untyped-call, unused-ignore]
+        return found
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         of_inputs = not wanted or self.inputs % LEAST == 0
@@ -78,55 +72,142 @@ def _compiled(layer: Convolution, weight: Tensor, inputs: Tensor | None = None) 
     return fits and (inputs is None or (known(inputs) and inputs.dtype == weight.dtype))
 
 
-class _CompiledStep:
-    """Arrays as `convolution_kernels` has them, but with their axes."""
+class _Loops:
+    """The compiled loops of a layer, over arrays as `convolution_kernels` has them, but with their axes."""
 
+    def __init__(self, layer: Convolution, weight: Tensor, bias: Tensor | None) -> None:
+        self.layer, self.form = layer, (layer.size, layer.stride, layer.margin)
+        self.weight = weight.detach().flatten(3).numpy()
+        self.bias = None if bias is None else bias.detach()
+        self.replicas, _, _, self.taps = self.weight.shape
+
+    def outputs(self, inputs: Array, memory: Array | None = None) -> Array:
+        _, examples, height, width, _ = inputs.shape
+        axes = [forward_axis(side, *self.form) for side in (height, width)]
+        tall, wide = (len(axis.counts) for axis in axes)
+        found = _room(memory, (self.replicas, examples, tall, wide, self.layer.outputs), inputs)
+        weight = np.empty((self.replicas, self.taps, self.layer.inputs, self.layer.outputs), inputs.dtype)
+        convolution_kernels.tap_first(self.weight, False, weight)
+        start = np.zeros((self.replicas, self.layer.outputs), inputs.dtype) if self.bias is None else self.bias.numpy()
+        convolution_kernels.run(inputs, weight, start, found, axes)
+        return found
+
+    def of_weight(self, inputs: Array, gradient: Array) -> Array:
+        """(replica, tap, in, out)."""
+        found = np.empty((self.replicas, self.taps, self.layer.inputs, self.layer.outputs), inputs.dtype)
+        convolution_kernels.gather(inputs, gradient, found, *self.form)
+        return found
+
+    def of_inputs(self, gradient: Array, shape: Shape, memory: Array | None = None) -> Array:
+        """If the layer's inputs are a multiple of `LEAST`; `shape` is theirs."""
+        axes = [backward_axis(side, *self.form) for side in shape[2:4]]
+        found = _room(memory, shape, gradient)
+        weight = np.empty((self.replicas, self.taps, self.layer.outputs, self.layer.inputs), gradient.dtype)
+        convolution_kernels.tap_first(self.weight, True, weight)
+        start = np.zeros((self.replicas, self.layer.inputs), gradient.dtype)
+        convolution_kernels.run(gradient, weight, start, found, axes)
+        return found
+
+
+class _Differentiable(torch.autograd.Function):
+    """The compiled loops where gradients are wanted; gradients of gradients go by torch's library."""
+
+    @staticmethod
+    def forward(ctx: Any, layer: Convolution, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.layer = layer
+        ctx.save_for_backward(inputs, weight)
+        return as_replicas(_Loops(layer, weight, bias).outputs(in_memory(inputs)))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, Tensor | None, Tensor | None]:
+        (inputs, weight), layer = ctx.saved_tensors, ctx.layer
+        _, by_inputs, by_weight, by_bias = ctx.needs_input_grad
+        of_inputs = of_weight = None
+        of_bias = gradient.sum(dim=(1, 3, 4)) if by_bias else None
+        again, small = torch.is_grad_enabled(), layer.inputs % LEAST != 0
+        if again or (by_inputs and small):
+            wanted = [by_inputs, by_weight and again]
+            of_inputs, of_weight = _library_gradients(layer, gradient, inputs, weight, wanted)
+        if not again:
+            loops, read, of_outputs = _Loops(layer, weight, None), in_memory(inputs), in_memory(gradient)
+            if by_weight:
+                found = loops.of_weight(read, of_outputs).transpose(0, 3, 2, 1)
+                of_weight = torch.from_numpy(found).reshape(weight.shape)
+            if by_inputs and not small:
+                of_inputs = as_replicas(loops.of_inputs(of_outputs, read.shape))
+        return None, of_inputs, of_weight, of_bias
+
+
+class _CompiledStep:
     spare = True
 
     def __init__(self, layer: Convolution, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
-        self.layer, self.wanted = layer, wanted
-        names = [slot.name for slot in layer.slots()]
-        weight, *bias = (weights[name].detach() for name in names)
-        self.targets = [gradients[name] for name in names if gradients]
-        self.weight, self.bias = weight.flatten(3).numpy(), bias
-        replicas, outputs, inputs, taps = self.weight.shape
-        self.taps_first = np.empty((replicas, taps, inputs, outputs), self.weight.dtype)
-        nothing = np.empty(0, self.weight.dtype)
-        self.inputs, self.outputs, self.passed = nothing, nothing, nothing
+        self.wanted = wanted
+        self.weight_gradient = gradients[f"{layer.name}.weight"]
+        self.bias_gradient = gradients[f"{layer.name}.bias"] if layer.bias else None
+        bias = weights[f"{layer.name}.bias"] if layer.bias else None
+        self.loops = _Loops(layer, weights[f"{layer.name}.weight"], bias)
+        self.inputs: Array = np.empty(0)
+        self.outputs: Array | None = None
+        self.passed: Array | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.inputs = in_memory(inputs)
-        replicas, examples, *size, _ = self.inputs.shape
-        axes = [forward_axis(side, *self._form()) for side in size]
-        tall, wide = (len(axis.counts) for axis in axes)
-        self.outputs = _room(self.outputs, (replicas, examples, tall, wide, self.layer.outputs))
-        start = self.bias[0].numpy() if self.bias else np.zeros((replicas, self.layer.outputs), self.inputs.dtype)
-        convolution_kernels.tap_first(self.weight, False, self.taps_first)
-        convolution_kernels.run(self.inputs, self.taps_first, start, self.outputs, axes)
+        self.outputs = self.loops.outputs(self.inputs, self.outputs)
         return as_replicas(self.outputs)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         of_outputs = in_memory(gradient)
-        weight_gradient, *bias_gradient = self.targets
-        found = np.empty_like(self.taps_first)
-        convolution_kernels.gather(self.inputs, of_outputs, found, *self._form())
-        convolution_kernels.tap_last(found, keep, weight_gradient.flatten(3).numpy())
-        for target in bias_gradient:
-            total = np.empty((len(of_outputs), self.layer.outputs))
-            kernels.totals(rows_of(of_outputs), total)
-            put(target, torch.from_numpy(total).to(gradient.dtype), keep=keep)
+        target = self.weight_gradient.flatten(3).numpy()
+        convolution_kernels.tap_last(self.loops.of_weight(self.inputs, of_outputs), keep, target)
+        if self.bias_gradient is not None:
+            put(self.bias_gradient, _totals(gradient), keep=keep)
         if not self.wanted:
             return None
-        self.passed = _room(self.passed, self.inputs.shape)
-        axes = [backward_axis(side, *self._form()) for side in self.inputs.shape[2:4]]
-        turned = np.empty((*self.taps_first.shape[:2], self.layer.outputs, self.layer.inputs), self.inputs.dtype)
-        convolution_kernels.tap_first(self.weight, True, turned)
-        start = np.zeros((len(turned), self.layer.inputs), self.inputs.dtype)
-        convolution_kernels.run(of_outputs, turned, start, self.passed, axes)
+        self.passed = self.loops.of_inputs(of_outputs, self.inputs.shape, self.passed)
         return as_replicas(self.passed)
 
-    def _form(self) -> tuple[int, int, int]:
-        return self.layer.size, self.layer.stride, self.layer.margin
+
+def _room(memory: Array | None, shape: Shape, like: Array) -> Array:
+    """`memory` if it has that shape, else new memory."""
+    return memory if memory is not None and memory.shape == shape else np.empty(shape, like.dtype)
+
+
+def _by_library(layer: Convolution, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    parts = parts_of(inputs)
+    together, maps = len(inputs) // len(parts), []
+    for part in parts:
+        own, shift = weight[part].flatten(0, 1), None if bias is None else bias[part].flatten()
+        found = functional.conv2d(side_by_side(inputs[part]), own, shift, layer.stride, layer.margin, groups=together)
+        maps.append(by_replica(found, together))
+    return joined(maps)
+
+
+def _library_gradients(
+    layer: Convolution, gradient: Tensor, inputs: Tensor, weight: Tensor, wanted: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Of the inputs and the weight, those that are wanted; they can be differentiated."""
+    parts, of_inputs, of_weight = parts_of(gradient), [], []
+    together = len(gradient) // len(parts)
+    for part in parts:
+        by_inputs, by_weight, _ = torch.ops.aten.convolution_backward(
+            side_by_side(gradient[part]),
+            side_by_side(inputs[part]),
+            weight[part].flatten(0, 1),
+            None,
+            [layer.stride] * 2,
+            [layer.margin] * 2,
+            [1, 1],
+            False,
+            [0, 0],
+            together,
+            [*wanted, False],
+        )
+        if wanted[0]:
+            of_inputs.append(by_replica(by_inputs, together))
+        if wanted[1]:
+            of_weight.append(by_weight.view(together, *weight.shape[1:]))
+    return joined(of_inputs) if of_inputs else None, torch.cat(of_weight) if of_weight else None
 
 
 class _LibraryStep:
@@ -137,51 +218,26 @@ class _LibraryStep:
         self.weight, self.weight_gradient = weights[f"{layer.name}.weight"], gradients[f"{layer.name}.weight"]
         self.bias = weights[f"{layer.name}.bias"] if layer.bias else None
         self.bias_gradient = gradients[f"{layer.name}.bias"] if layer.bias else None
-        self.sides = [layer.stride] * 2, [layer.margin] * 2, [1, 1]
-        self.inputs: list[Tensor] = []
+        self.inputs = torch.empty(0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        parts = parts_of(inputs)
-        self.inputs = [side_by_side(inputs[part]) for part in parts]
-        together, outputs = len(inputs) // len(parts), []
-        for part, own in zip(parts, self.inputs, strict=True):
-            bias = None if self.bias is None else self.bias[part].flatten()
-            maps = torch.conv2d(own, self.weight[part].flatten(0, 1), bias, *self.sides, together)
-            outputs.append(by_replica(maps, together))
-        return joined(outputs)
+        self.inputs = inputs if known(inputs) else by_replica(side_by_side(inputs), len(inputs))
+        return _by_library(self.layer, self.inputs, self.weight, self.bias)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
-        parts, by_kernel, passed = parts_of(gradient), known(gradient), []
-        together = len(gradient) // len(parts)
-        for part, own in zip(parts, self.inputs, strict=True):
-            weight = self.weight[part].flatten(0, 1)
-            of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
-                side_by_side(gradient[part]),
-                own,
-                weight,
-                [len(weight)],
-                *self.sides,
-                False,
-                [0, 0],
-                together,
-                [self.wanted, True, self.layer.bias and not by_kernel],
-            )
-            target = self.weight_gradient[part]
-            put(target, of_weight.view(target.shape), keep=keep)
-            if self.bias_gradient is not None:
-                of_bias = _totals(gradient[part]) if by_kernel else of_bias
-                target = self.bias_gradient[part]
-                put(target, of_bias.view(target.shape), keep=keep)
-            passed.append(of_input)
-        return joined([by_replica(each, together) for each in passed]) if self.wanted else None
+        wanted = [self.wanted, True]
+        of_inputs, of_weight = _library_gradients(self.layer, gradient, self.inputs, self.weight, wanted)
+        assert of_weight is not None, "wanted"
+        put(self.weight_gradient, of_weight, keep=keep)
+        if self.bias_gradient is not None:
+            put(self.bias_gradient, _totals(gradient), keep=keep)
+        return of_inputs
 
 
 def _totals(gradient: Tensor) -> Tensor:
-    """Its sum over examples and pixels; oneDNN would take two to three times as long, with the kernels' gradient."""
+    """Its sum over examples and pixels, in a compiled loop where there is one."""
+    if not known(gradient):
+        return gradient.sum(dim=(1, 3, 4))
     total = np.empty((len(gradient), gradient.shape[2]))
     kernels.totals(rows_of(in_memory(gradient)), total)
     return torch.from_numpy(total).to(gradient.dtype)
-
-
-def _room(memory: Array, shape: Shape) -> Array:
-    return memory if memory.shape == shape else np.empty(shape, memory.dtype)
