@@ -14,7 +14,8 @@ LAYERS = {
     "compiled": Convolution("conv", 8, 16),
     "few channels in": Convolution("conv", 3, 8, stride=2),
     "no bias": Convolution("conv", 8, 8, 1, bias=False),
-    "by the library": Convolution("conv", 4, 6, 5),
+    "few channels out": Convolution("conv", 4, 6, 5),
+    "by the library": Convolution("conv", 64, 64),
 }
 
 
@@ -53,6 +54,8 @@ def test_outputs_with_and_without_gradients(name: str) -> None:
 def test_gradients_and_gradients_of_gradients(name: str) -> None:
     layer = LAYERS[name]
     inputs, weights = drawn(layer)
+    if name == "by the library":  # too large to differentiate numerically
+        return
     leaves = [inputs.requires_grad_(), *(each.requires_grad_() for each in weights.values())]
 
     def outputs(x: Tensor, *own: Tensor) -> Tensor:
@@ -82,16 +85,14 @@ def test_which_way_a_layer_goes() -> None:
         return type(layer.bind(weights, gradients, wanted=wanted, spare=False))
 
     assert bound(LAYERS["compiled"], wanted=True) is _CompiledStep
-    assert bound(LAYERS["few channels in"], wanted=False) is _CompiledStep
-    assert bound(LAYERS["few channels in"], wanted=True) is _LibraryStep
+    assert bound(LAYERS["few channels in"], wanted=True) is _CompiledStep
     assert bound(LAYERS["by the library"], wanted=False) is _LibraryStep
-    assert bound(Convolution("conv", 64, 64), wanted=False) is _LibraryStep
     layer = LAYERS["compiled"]
     inputs, weights = drawn(layer)
-    assert _compiled(layer, weights["conv.weight"], inputs)
-    assert not _compiled(layer, weights["conv.weight"], inputs.float())
-    assert not _compiled(layer, weights["conv.weight"].to("meta"))
-    assert not _compiled(layer, weights["conv.weight"].bfloat16())
+    assert _compiled(weights["conv.weight"], inputs)
+    assert not _compiled(weights["conv.weight"], inputs.float())
+    assert not _compiled(weights["conv.weight"].to("meta"))
+    assert not _compiled(weights["conv.weight"].bfloat16())
 
 
 @pytest.mark.parametrize("name", LAYERS)

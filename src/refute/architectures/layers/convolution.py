@@ -52,61 +52,100 @@ class Convolution:
 
     def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:  # noqa: ARG002
         weight, bias = weights[f"{self.name}.weight"], weights[f"{self.name}.bias"] if self.bias else None
-        if not _compiled(self, weight, inputs):
+        if not _compiled(weight, inputs):
             return _by_library(self, inputs, weight, bias)
         if not torch.is_grad_enabled():
-            return as_replicas(_Loops(self, weight, bias).outputs(in_memory(inputs)))
+            return _on_its_own(self, inputs, weight, bias)
         found: Tensor = _Differentiable.apply(self, inputs, weight, bias)  # type: ignore[no-untyped-call, unused-ignore]
         return found
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
-        of_inputs = not wanted or self.inputs % LEAST == 0
-        if of_inputs and _compiled(self, weights[f"{self.name}.weight"]):
+        if _compiled(weights[f"{self.name}.weight"]):
             return _CompiledStep(self, weights, gradients, wanted=wanted)
         return _LibraryStep(self, weights, gradients, wanted=wanted)
 
 
-def _compiled(layer: Convolution, weight: Tensor, inputs: Tensor | None = None) -> bool:
+def _compiled(weight: Tensor, inputs: Tensor | None = None) -> bool:
     """Whether the compiled loops can do it and are fast at it."""
-    fits = layer.outputs % LEAST == 0 and weight[0].numel() < LARGE and known(weight)
+    fits = weight[0].numel() < LARGE and known(weight)
     return fits and (inputs is None or (known(inputs) and inputs.dtype == weight.dtype))
 
 
 class _Loops:
-    """The compiled loops of a layer, over arrays as `convolution_kernels` has them, but with their axes."""
+    """The compiled loops of a layer, over arrays as `convolution_kernels` has them, but with their axes.
+
+    Channels that are missing to a multiple of `LEAST` are added to what is written, and left out of what is given.
+    Images of few channels get their margin of zeros, so that all pixels are alike: long loops cost less than zeros.
+    """
 
     def __init__(self, layer: Convolution, weight: Tensor, bias: Tensor | None) -> None:
         self.layer, self.form = layer, (layer.size, layer.stride, layer.margin)
+        self.margin = layer.margin if layer.inputs < LEAST else 0  # that is added
         self.weight = weight.detach().flatten(3).numpy()
-        self.bias = None if bias is None else bias.detach()
+        self.bias = None if bias is None else bias.detach().numpy()
         self.replicas, _, _, self.taps = self.weight.shape
+        nothing: Array = np.empty(0, self.weight.dtype)
+        self.outputs, self.passed = nothing, nothing  # memory for them
 
-    def outputs(self, inputs: Array, memory: Array | None = None) -> Array:
-        _, examples, height, width, _ = inputs.shape
-        axes = [forward_axis(side, *self.form) for side in (height, width)]
+    def forward(self, inputs: Array) -> Tensor:
+        """Outputs, of inputs with their `widened` margin; valid until the next call."""
+        form = self.layer.size, self.layer.stride, self.layer.margin - self.margin
+        _, examples, height, width, channels = inputs.shape
+        axes, written = [forward_axis(side, *form) for side in (height, width)], _whole(self.layer.outputs)
         tall, wide = (len(axis.counts) for axis in axes)
-        found = _room(memory, (self.replicas, examples, tall, wide, self.layer.outputs), inputs)
-        weight = np.empty((self.replicas, self.taps, self.layer.inputs, self.layer.outputs), inputs.dtype)
+        self.outputs = _room(self.outputs, (self.replicas, examples, tall, wide, written))
+        weight = np.zeros((self.replicas, self.taps, channels, written), inputs.dtype)
         convolution_kernels.tap_first(self.weight, False, weight)
-        start = np.zeros((self.replicas, self.layer.outputs), inputs.dtype) if self.bias is None else self.bias.numpy()
-        convolution_kernels.run(inputs, weight, start, found, axes)
+        start = np.zeros((self.replicas, written), inputs.dtype)
+        start[:, : self.layer.outputs] = 0 if self.bias is None else self.bias
+        convolution_kernels.run(inputs, weight, start, self.outputs, axes)
+        return as_replicas(self.outputs)[:, :, : self.layer.outputs]
+
+    def widened(self, inputs: Array) -> Array:
+        if self.margin == 0:
+            return inputs
+        side = slice(self.margin, -self.margin)
+        replicas, examples, height, width, channels = inputs.shape
+        found = np.zeros(
+            (replicas, examples, height + 2 * self.margin, width + 2 * self.margin, channels), inputs.dtype
+        )
+        found[:, :, side, side] = inputs
         return found
 
     def of_weight(self, inputs: Array, gradient: Array) -> Array:
-        """(replica, tap, in, out)."""
-        found = np.empty((self.replicas, self.taps, self.layer.inputs, self.layer.outputs), inputs.dtype)
-        convolution_kernels.gather(inputs, gradient, found, *self.form)
+        """(replica, tap, in, out), perhaps with more `out` than there are; of inputs with their `widened` margin."""
+        outputs = self.layer.outputs
+        found = np.empty((self.replicas, self.taps, self.layer.inputs, _whole(outputs)), inputs.dtype)
+        if _whole(outputs) > outputs:
+            whole = np.zeros((*gradient.shape[:4], _whole(outputs)), gradient.dtype)
+            whole[..., :outputs] = gradient
+            gradient = whole
+        form = self.layer.size, self.layer.stride, self.layer.margin - self.margin
+        convolution_kernels.gather(inputs, gradient, found, *form)
         return found
 
-    def of_inputs(self, gradient: Array, shape: Shape, memory: Array | None = None) -> Array:
-        """If the layer's inputs are a multiple of `LEAST`; `shape` is theirs."""
-        axes = [backward_axis(side, *self.form) for side in shape[2:4]]
-        found = _room(memory, shape, gradient)
-        weight = np.empty((self.replicas, self.taps, self.layer.outputs, self.layer.inputs), gradient.dtype)
+    def of_inputs(self, gradient: Array, size: Sequence[int]) -> Tensor:
+        """`size` is the height and width of the inputs; valid until the next call."""
+        axes, written = [backward_axis(side, *self.form) for side in size], _whole(self.layer.inputs)
+        self.passed = _room(self.passed, (*gradient.shape[:2], *size, written))
+        weight = np.zeros((self.replicas, self.taps, self.layer.outputs, written), gradient.dtype)
         convolution_kernels.tap_first(self.weight, True, weight)
-        start = np.zeros((self.replicas, self.layer.inputs), gradient.dtype)
-        convolution_kernels.run(gradient, weight, start, found, axes)
-        return found
+        convolution_kernels.run(gradient, weight, np.zeros((self.replicas, written), gradient.dtype), self.passed, axes)
+        return as_replicas(self.passed)[:, :, : self.layer.inputs]
+
+
+def _whole(channels: int) -> int:
+    return channels + -channels % LEAST
+
+
+def _room(memory: Array, shape: Shape) -> Array:
+    """`memory` if it has that shape, else new memory."""
+    return memory if memory.shape == shape else np.empty(shape, memory.dtype)
+
+
+def _on_its_own(layer: Convolution, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    loops = _Loops(layer, weight, bias)
+    return loops.forward(loops.widened(in_memory(inputs)))
 
 
 class _Differentiable(torch.autograd.Function):
@@ -116,7 +155,7 @@ class _Differentiable(torch.autograd.Function):
     def forward(ctx: Any, layer: Convolution, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.layer = layer
         ctx.save_for_backward(inputs, weight)
-        return as_replicas(_Loops(layer, weight, bias).outputs(in_memory(inputs)))
+        return _on_its_own(layer, inputs, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, Tensor | None, Tensor | None]:
@@ -124,17 +163,15 @@ class _Differentiable(torch.autograd.Function):
         _, by_inputs, by_weight, by_bias = ctx.needs_input_grad
         of_inputs = of_weight = None
         of_bias = gradient.sum(dim=(1, 3, 4)) if by_bias else None
-        again, small = torch.is_grad_enabled(), layer.inputs % LEAST != 0
-        if again or (by_inputs and small):
-            wanted = [by_inputs, by_weight and again]
-            of_inputs, of_weight = _library_gradients(layer, gradient, inputs, weight, wanted)
-        if not again:
-            loops, read, of_outputs = _Loops(layer, weight, None), in_memory(inputs), in_memory(gradient)
-            if by_weight:
-                found = loops.of_weight(read, of_outputs).transpose(0, 3, 2, 1)
-                of_weight = torch.from_numpy(found).reshape(weight.shape)
-            if by_inputs and not small:
-                of_inputs = as_replicas(loops.of_inputs(of_outputs, read.shape))
+        if torch.is_grad_enabled():  # they will be differentiated in turn
+            of_inputs, of_weight = _library_gradients(layer, gradient, inputs, weight, [by_inputs, by_weight])
+            return None, of_inputs, of_weight, of_bias
+        loops, read, of_outputs = _Loops(layer, weight, None), in_memory(inputs), in_memory(gradient)
+        if by_weight:
+            found = loops.of_weight(loops.widened(read), of_outputs)[..., : layer.outputs].transpose(0, 3, 2, 1)
+            of_weight = torch.from_numpy(found).reshape(weight.shape)
+        if by_inputs:
+            of_inputs = loops.of_inputs(of_outputs, read.shape[2:4])
         return None, of_inputs, of_weight, of_bias
 
 
@@ -148,13 +185,11 @@ class _CompiledStep:
         bias = weights[f"{layer.name}.bias"] if layer.bias else None
         self.loops = _Loops(layer, weights[f"{layer.name}.weight"], bias)
         self.inputs: Array = np.empty(0)
-        self.outputs: Array | None = None
-        self.passed: Array | None = None
+        self.size: Sequence[int] = ()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.inputs = in_memory(inputs)
-        self.outputs = self.loops.outputs(self.inputs, self.outputs)
-        return as_replicas(self.outputs)
+        self.inputs, self.size = self.loops.widened(in_memory(inputs)), inputs.shape[3:]
+        return self.loops.forward(self.inputs)
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         of_outputs = in_memory(gradient)
@@ -162,15 +197,7 @@ class _CompiledStep:
         convolution_kernels.tap_last(self.loops.of_weight(self.inputs, of_outputs), keep, target)
         if self.bias_gradient is not None:
             put(self.bias_gradient, _totals(gradient), keep=keep)
-        if not self.wanted:
-            return None
-        self.passed = self.loops.of_inputs(of_outputs, self.inputs.shape, self.passed)
-        return as_replicas(self.passed)
-
-
-def _room(memory: Array | None, shape: Shape, like: Array) -> Array:
-    """`memory` if it has that shape, else new memory."""
-    return memory if memory is not None and memory.shape == shape else np.empty(shape, like.dtype)
+        return self.loops.of_inputs(of_outputs, self.size) if self.wanted else None
 
 
 def _by_library(layer: Convolution, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

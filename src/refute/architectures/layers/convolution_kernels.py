@@ -306,6 +306,7 @@ def correlate(
     chunk = min(max(1, examples), max(4, IN_CORE // ((image + of_image) * inputs.itemsize)))
     along_rows = wide >= SHORT
     most = chunk * tall if along_rows else tall * wide
+    rows = kernel * channels if margin == 0 else channels  # without a margin, all taps beside one another meet the same
     read_taps, of_taps = np.empty(most, np.int64), np.empty(most, np.int64)
     found[:] = 0
     for r in range(replicas):
@@ -314,7 +315,7 @@ def correlate(
             read, of_outputs = (r * examples + first) * image, (r * examples + first) * of_image
             for p in range(kernel):
                 top, bottom = inside(p, height, tall, stride, margin)
-                for q in range(kernel):
+                for q in range(1 if margin == 0 else kernel):
                     left, right = inside(q, width, wide, stride, margin)
                     taps, corner = 0, (p - margin) * width + q - margin
                     if along_rows and right > left:
@@ -337,8 +338,8 @@ def correlate(
                     while block < written:
                         columns = columns_of(written - block)
                         done = 0
-                        while done < channels and taps:
-                            size, at = rows_of(channels - done), tap + done * written + block
+                        while done < rows and taps:
+                            size, at = rows_of(rows - done), tap + done * written + block
                             product(
                                 inputs, read + done, gradient, of_outputs + block, found, at, found, at,
                                 read_taps, of_taps, taps, steps, size, columns, 1, step, of_step, written, written,
