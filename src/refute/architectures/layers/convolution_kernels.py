@@ -48,6 +48,8 @@ WIDTHS = tuple(sorted({BLOCK, HALF_BLOCK, LEAST}))
 SHARING = 3
 """Rows that one pointer serves: processors add one and two times a distance for nothing. With a pointer for each row,
 as LLVM would have it, there are too few registers."""
+LATENCY, MOST_CHAINS = 8, 4
+"""Sums that must be under way for the processor never to wait for one; few rows get there with several taps at once."""
 IN_CORE, NEAR = 64 * 1024, 256 * 1024
 """Bytes of images taken together, for the gradient of weights and for the outputs, so that caches hold them."""
 SHORT = 8
@@ -80,7 +82,7 @@ def _product(
 
     Every array comes with the place where its part begins. From there, a's element is at a_taps[t] + row a_row +
     k a_step, b's at b_taps[t] + k b_step + column, those of start and c at row start_row or c_row + column. `rows` and
-    `columns` are among `HEIGHTS` and `WIDTHS`. At least one tap and one step.
+    `columns` are among `HEIGHTS` and `WIDTHS`.
 
     For numba: the types of the arguments, and what writes LLVM's code into the loops that call it.
     """
@@ -141,36 +143,61 @@ def _in_registers(
         alone = builder.insert_element(nothing, value, zero)
         return builder.shuffle_vector(alone, nothing, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
-    def over_taps(tap: Any, sums: list[Any]) -> list[Any]:
-        a_first = builder.gep(a, [builder.load(builder.gep(a_taps, [tap]))])
-        b_first = builder.gep(b, [builder.load(builder.gep(b_taps, [tap]))])
-        of_rows = [builder.gep(a_first, [builder.mul(_integer(row), a_row)]) for row in range(0, rows, SHARING)]
-        return _loop(builder, steps, [b_first, *of_rows, *sums], over_steps)[1 + len(of_rows) :]
+    def over_taps(count: Any, first_tap: Any, chains: int, sums: list[Any]) -> list[Any]:
+        """`count` times as many taps as chains, each of which has its own sums: more to do while one is waited for."""
 
-    def over_steps(_: Any, carried: list[Any]) -> list[Any]:
-        b_here, pointers, sums = carried[0], carried[1 : -vectors * rows], carried[-vectors * rows :]
-        factors = [load(place(b_here, 0, _integer(0), number)) for number in range(vectors)]
-        # an instruction that does nothing, so that LLVM does not see that these go along with one another
-        pointers = [builder.asm(same, "", "=r,0", [each], side_effect=False) for each in pointers]
-        found = []
-        for row in range(rows):
-            shift = builder.mul(_integer(row % SHARING), a_row)
-            own = everywhere(builder.load(builder.gep(pointers[row // SHARING], [shift])))
-            for number, factor in enumerate(factors):
-                found.append(builder.call(multiply_add, [own, factor, sums[row * vectors + number]]))
-        moved = [builder.gep(each, [a_step]) for each in pointers]
-        return [builder.gep(b_here, [b_step]), *moved, *found]
+        def taps_at_once(index: Any, carried: list[Any]) -> list[Any]:
+            tap = builder.add(first_tap, builder.mul(index, _integer(chains)))
+            places = [builder.add(tap, _integer(chain)) for chain in range(chains)]
+            b_first = [builder.gep(b, [builder.load(builder.gep(b_taps, [place_of]))]) for place_of in places]
+            a_first = [builder.gep(a, [builder.load(builder.gep(a_taps, [place_of]))]) for place_of in places]
+            shared = [builder.mul(_integer(row), a_row) for row in range(0, rows, SHARING)]
+            pointers = [builder.gep(each, [shift]) for each in a_first for shift in shared]
+            return _loop(builder, steps, [*b_first, *pointers, *carried], over_steps)[chains + len(pointers) :]
+
+        def over_steps(_: Any, carried: list[Any]) -> list[Any]:
+            start_of_sums = -len(cells) * chains
+            b_here, pointers, sums = carried[:chains], carried[chains:start_of_sums], carried[start_of_sums:]
+            # an instruction that does nothing, so that LLVM does not see that these go along with one another
+            pointers = [builder.asm(same, "", "=r,0", [each], side_effect=False) for each in pointers]
+            found: list[Any] = []
+            for chain in range(chains):
+                own = pointers[chain * len(pointers) // chains :]
+                factors = [load(place(b_here[chain], 0, _integer(0), number)) for number in range(vectors)]
+                for row in range(rows):
+                    shift = builder.mul(_integer(row % SHARING), a_row)
+                    factor = everywhere(builder.load(builder.gep(own[row // SHARING], [shift])))
+                    for number in range(vectors):
+                        total = sums[len(found)]
+                        found.append(builder.call(multiply_add, [factor, factors[number], total]))
+            moved = [builder.gep(each, [b_step]) for each in b_here], [builder.gep(each, [a_step]) for each in pointers]
+            return [*moved[0], *moved[1], *found]
+
+        return _loop(builder, count, sums, taps_at_once)
 
     cells = [(row, number) for row in range(rows) for number in range(vectors)]
-    found = _loop(builder, taps, [load(place(start, row, start_row, number)) for row, number in cells], over_taps)
-    for (row, number), value in zip(cells, found, strict=True):
+    sums = [load(place(start, row, start_row, number)) for row, number in cells]
+    chains = min(MOST_CHAINS, max(1, LATENCY // len(cells)))
+    if chains > 1:
+        groups = builder.udiv(taps, _integer(chains))
+        nothing = [ir.Constant(vector, [0.0] * lanes)] * (len(cells) * (chains - 1))
+        several = over_taps(groups, _integer(0), chains, sums + nothing)
+        sums = several[: len(cells)]
+        for chain in range(1, chains):
+            others = several[chain * len(cells) : (chain + 1) * len(cells)]
+            sums = [builder.fadd(total, other) for total, other in zip(sums, others, strict=True)]
+        done = builder.mul(groups, _integer(chains))
+        sums = over_taps(builder.sub(taps, done), done, 1, sums)
+    else:
+        sums = over_taps(taps, _integer(0), 1, sums)
+    for (row, number), value in zip(cells, sums, strict=True):
         builder.store(value, place(c, row, c_row, number)).align = bits // 8
 
 
 def _loop(builder: Any, count: Any, values: list[Any], body: Callable[[Any, list[Any]], list[Any]]) -> list[Any]:
-    """LLVM's code of a loop that runs at least once: `body` of the index and the values gives the next values."""
+    """LLVM's code of a loop: `body` of the index and the values gives the next values."""
     before, inside, behind = builder.block, builder.append_basic_block(), builder.append_basic_block()
-    builder.branch(inside)
+    builder.cbranch(builder.icmp_signed("<", _integer(0), count), inside, behind)
     builder.position_at_end(inside)
     index, carried = builder.phi(ir.IntType(64)), [builder.phi(value.type) for value in values]
     following = body(index, carried)
@@ -180,7 +207,11 @@ def _loop(builder: Any, count: Any, values: list[Any], body: Callable[[Any, list
         phi.add_incoming(first, before)
         phi.add_incoming(then, end)
     builder.position_at_end(behind)
-    return following
+    found = [builder.phi(value.type) for value in values]
+    for phi, first, then in zip(found, values, following, strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(then, end)
+    return found
 
 
 def _integer(value: int) -> Any:
