@@ -170,7 +170,8 @@ def spread(gradient: Array, places: Array, passed: Array) -> None:
                 of_square, place = gradient[n, y // 2, x // 2], places[n, y // 2, x // 2]
                 here = np.uint8(2 * (y % 2) + x % 2)
                 for c in range(channels):
-                    out[c] = of_square[c] if place[c] == here else zero
+                    value = of_square[c]  # in any case: what may be skipped is a branch where channels are few
+                    out[c] = value if place[c] == here else zero
 
 
 @compiled
