@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from refute import training
 from refute.algorithms import SGD, Adam, State
 from refute.architectures import Network, Weights, network, openblas
+from refute.architectures.layers import Convolution
+from refute.architectures.layers.convolution import CompiledStep
 from refute.architectures.layers.images import side_by_side
 from refute.architectures.network import channels_together
 from refute.datasets import Data
@@ -214,8 +216,9 @@ def backward() -> None:
 
 
 def convolutions() -> None:
-    """Forward and backward passes of one layer: replica by replica, in groups, or as one matrix product."""
-    for channels, out, side in ((1, 16, 28), (16, 32, 14), (32, 32, 7), (1, 16, 8), (16, 32, 4), (32, 32, 2)):
+    """Both passes of one layer: by oneDNN one by one or in groups, by compiled loops, or as one matrix product."""
+    shapes = (1, 16, 28), (16, 32, 14), (32, 32, 7), (1, 16, 8), (16, 32, 4), (32, 32, 2), (8, 8, 32), (64, 64, 8)
+    for channels, out, side in shapes:
         x, w = torch.randn(8, BATCH, channels, side, side), torch.randn(8, out, channels, 3, 3)
         gradient = torch.randn(8, BATCH, out, side, side)
         columns = functional.unfold(x.flatten(0, 1), 3, padding=1).unflatten(0, (8, BATCH))
@@ -244,8 +247,26 @@ def convolutions() -> None:
             torch.matmul(w.flatten(2).unsqueeze(1), columns)
             return float(len(w))
 
+        def in_loops(
+            x: Tensor = x,
+            w: Tensor = w,
+            g: Tensor = gradient,
+            wanted: bool = channels > 1,
+            form: tuple[int, int] = (channels, out),
+        ) -> Callable[[], float]:
+            layer, into = Convolution("conv", *form, bias=False), torch.empty_like(w)
+            step = CompiledStep(layer, {"conv.weight": w}, {"conv.weight": into}, wanted=wanted)
+            image, gradient = channels_together(x), channels_together(g)
+
+            def way() -> float:
+                step.forward(image)
+                step.backward(gradient, keep=0)
+                return float(len(w))
+
+            return way
+
         title = f"convolutions: {channels} to {out} channels on {side} x {side}, both passes"
-        ways = {f"groups of {size}": in_groups(size) for size in (1, 2, 4, 8)}
+        ways = {"compiled loops": in_loops(), **{f"groups of {size}": in_groups(size) for size in (1, 2, 4, 8)}}
         race(title, {**ways, "unfold and product, forward only": as_product})
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from refute.architectures import Network
 from refute.architectures.layers import Activation, Convolution, Dense, Flatten
-from refute.architectures.layers.convolution import _compiled, _CompiledStep, _LibraryStep
+from refute.architectures.layers.convolution import CompiledStep, LibraryStep, _compiled
 from refute.architectures.network import channels_together
 from refute.attacks import PGD
 
@@ -84,9 +84,9 @@ def test_which_way_a_layer_goes() -> None:
         gradients = {name: torch.zeros_like(each) for name, each in weights.items()}
         return type(layer.bind(weights, gradients, wanted=wanted, spare=False))
 
-    assert bound(LAYERS["compiled"], wanted=True) is _CompiledStep
-    assert bound(LAYERS["few channels in"], wanted=True) is _CompiledStep
-    assert bound(LAYERS["by the library"], wanted=False) is _LibraryStep
+    assert bound(LAYERS["compiled"], wanted=True) is CompiledStep
+    assert bound(LAYERS["few channels in"], wanted=True) is CompiledStep
+    assert bound(LAYERS["by the library"], wanted=False) is LibraryStep
     layer = LAYERS["compiled"]
     inputs, weights = drawn(layer)
     assert _compiled(weights["conv.weight"], inputs)

@@ -61,8 +61,8 @@ class Convolution:
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         if _compiled(weights[f"{self.name}.weight"]):
-            return _CompiledStep(self, weights, gradients, wanted=wanted)
-        return _LibraryStep(self, weights, gradients, wanted=wanted)
+            return CompiledStep(self, weights, gradients, wanted=wanted)
+        return LibraryStep(self, weights, gradients, wanted=wanted)
 
 
 def _compiled(weight: Tensor, inputs: Tensor | None = None) -> bool:
@@ -175,7 +175,9 @@ class _Differentiable(torch.autograd.Function):
         return None, of_inputs, of_weight, of_bias
 
 
-class _CompiledStep:
+class CompiledStep:
+    """By the compiled loops."""
+
     spare = True
 
     def __init__(self, layer: Convolution, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
@@ -237,7 +239,9 @@ def _library_gradients(
     return joined(of_inputs) if of_inputs else None, torch.cat(of_weight) if of_weight else None
 
 
-class _LibraryStep:
+class LibraryStep:
+    """By torch."""
+
     spare = True
 
     def __init__(self, layer: Convolution, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
