@@ -81,7 +81,7 @@ class _Loops:
     def __init__(self, layer: Convolution, weight: Tensor, bias: Tensor | None) -> None:
         self.layer, self.form = layer, (layer.size, layer.stride, layer.margin)
         self.margin = layer.margin if layer.inputs < LEAST else 0  # that is added
-        self.weight = weight.detach().flatten(3).numpy()
+        self.weight = weight.detach().view(*weight.shape[:3], -1).numpy()  # the same memory
         self.bias = None if bias is None else bias.detach().numpy()
         self.replicas, _, _, self.taps = self.weight.shape
         nothing: Array = np.empty(0, self.weight.dtype)
@@ -195,7 +195,7 @@ class CompiledStep:
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         of_outputs = in_memory(gradient)
-        target = self.weight_gradient.flatten(3).numpy()
+        target = self.weight_gradient.view(*self.weight_gradient.shape[:3], -1).numpy()
         convolution_kernels.tap_last(self.loops.of_weight(self.inputs, of_outputs), keep, target)
         if self.bias_gradient is not None:
             put(self.bias_gradient, _totals(gradient), keep=keep)

@@ -31,7 +31,10 @@ from refute.architectures.layers.kernels import Array, contracted, inlined
 
 Shape = tuple[int, int, int, int, int, int, int, int]
 
-FEATURES = binding.get_host_cpu_features()
+try:
+    FEATURES = binding.get_host_cpu_features()
+except RuntimeError:  # some processors do not say
+    FEATURES = {}
 X86 = binding.get_process_triple().startswith(("x86_64", "i686", "amd64"))
 WIDEST = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16
 """Bytes of a vector register."""
