@@ -303,14 +303,12 @@ class Network:
 
 
 def shares(replicas: int, size: int) -> list[slice]:
-    """Groups of about `size` replicas, as equal as can be; none has only one unless they all have.
+    """Groups of at most `size` replicas, as equal as can be.
 
     >>> [group.stop - group.start for group in shares(7, 3)]
     [3, 2, 2]
     """
     number = -(-replicas // size)
-    if size > 1:
-        number = max(1, min(number, replicas // 2))
     cuts = [-(-replicas * group // number) for group in range(number + 1)]
     return [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
 
