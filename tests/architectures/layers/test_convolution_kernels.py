@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from refute.architectures.layers import convolution_kernels as kernels
 from refute.architectures.layers.axes import Axis, backward_axis, forward_axis
-from refute.architectures.layers.convolution_kernels import HEIGHTS, LEAST, WIDTHS, rows_from, rows_of
+from refute.architectures.layers.convolution_kernels import HEIGHTS, LEAST, WIDTHS, rows_alone, rows_from
 from refute.architectures.layers.kernels import Array
 
 TOLERANCE = {np.dtype(np.float64): 1e-11, np.dtype(np.float32): 2e-5}
@@ -218,8 +218,8 @@ def test_all_rows_are_taken_and_none_beyond(rows: int) -> None:
     assert set(taken) == set(range(rows))
     left = rows
     while left:
-        assert rows_of(left) in HEIGHTS
-        left -= rows_of(left)
+        assert rows_alone(left) in HEIGHTS
+        left -= rows_alone(left)
     assert left == 0
     assert set(WIDTHS) >= {LEAST}
 

@@ -55,7 +55,7 @@ class Convolution:
         if not _compiled(weight, inputs):
             return _by_library(self, inputs, weight, bias)
         if not torch.is_grad_enabled():
-            return _on_its_own(self, inputs, weight, bias)
+            return _by_loops(self, inputs, weight, bias)
         found: Tensor = _Differentiable.apply(self, inputs, weight, bias)  # type: ignore[no-untyped-call, unused-ignore]
         return found
 
@@ -79,9 +79,9 @@ class _Loops:
     """
 
     def __init__(self, layer: Convolution, weight: Tensor, bias: Tensor | None) -> None:
-        self.layer, self.form = layer, (layer.size, layer.stride, layer.margin)
-        self.margin = layer.margin if layer.inputs < LEAST else 0  # that is added
-        self.weight = weight.detach().view(*weight.shape[:3], -1).numpy()  # the same memory
+        self.layer, self.margin = layer, layer.margin if layer.inputs < LEAST else 0  # that is added
+        self.form = layer.size, layer.stride, layer.margin - self.margin
+        self.weight = _by_taps(weight)
         self.bias = None if bias is None else bias.detach().numpy()
         self.replicas, _, _, self.taps = self.weight.shape
         nothing: Array = np.empty(0, self.weight.dtype)
@@ -89,9 +89,8 @@ class _Loops:
 
     def forward(self, inputs: Array) -> Tensor:
         """Outputs, of inputs with their `widened` margin; valid until the next call."""
-        form = self.layer.size, self.layer.stride, self.layer.margin - self.margin
         _, examples, height, width, channels = inputs.shape
-        axes, written = [forward_axis(side, *form) for side in (height, width)], _whole(self.layer.outputs)
+        axes, written = [forward_axis(side, *self.form) for side in (height, width)], _whole(self.layer.outputs)
         tall, wide = (len(axis.counts) for axis in axes)
         self.outputs = _room(self.outputs, (self.replicas, examples, tall, wide, written))
         weight = np.zeros((self.replicas, self.taps, channels, written), inputs.dtype)
@@ -120,18 +119,23 @@ class _Loops:
             whole = np.zeros((*gradient.shape[:4], _whole(outputs)), gradient.dtype)
             whole[..., :outputs] = gradient
             gradient = whole
-        form = self.layer.size, self.layer.stride, self.layer.margin - self.margin
-        convolution_kernels.gather(inputs, gradient, found, *form)
+        convolution_kernels.gather(inputs, gradient, found, *self.form)
         return found
 
     def of_inputs(self, gradient: Array, size: Sequence[int]) -> Tensor:
         """`size` is the height and width of the inputs; valid until the next call."""
-        axes, written = [backward_axis(side, *self.form) for side in size], _whole(self.layer.inputs)
+        form, written = (self.layer.size, self.layer.stride, self.layer.margin), _whole(self.layer.inputs)
+        axes = [backward_axis(side, *form) for side in size]
         self.passed = _room(self.passed, (*gradient.shape[:2], *size, written))
         weight = np.zeros((self.replicas, self.taps, self.layer.outputs, written), gradient.dtype)
         convolution_kernels.tap_first(self.weight, True, weight)
         convolution_kernels.run(gradient, weight, np.zeros((self.replicas, written), gradient.dtype), self.passed, axes)
         return as_replicas(self.passed)[:, :, : self.layer.inputs]
+
+
+def _by_taps(weight: Tensor) -> Array:
+    """(replica, out, in, tap), the same memory."""
+    return weight.detach().view(*weight.shape[:3], -1).numpy()
 
 
 def _whole(channels: int) -> int:
@@ -143,7 +147,7 @@ def _room(memory: Array, shape: Shape) -> Array:
     return memory if memory.shape == shape else np.empty(shape, memory.dtype)
 
 
-def _on_its_own(layer: Convolution, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _by_loops(layer: Convolution, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     loops = _Loops(layer, weight, bias)
     return loops.forward(loops.widened(in_memory(inputs)))
 
@@ -155,7 +159,7 @@ class _Differentiable(torch.autograd.Function):
     def forward(ctx: Any, layer: Convolution, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.layer = layer
         ctx.save_for_backward(inputs, weight)
-        return _on_its_own(layer, inputs, weight, bias)
+        return _by_loops(layer, inputs, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, Tensor | None, Tensor | None]:
@@ -195,10 +199,10 @@ class CompiledStep:
 
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         of_outputs = in_memory(gradient)
-        target = self.weight_gradient.view(*self.weight_gradient.shape[:3], -1).numpy()
-        convolution_kernels.tap_last(self.loops.of_weight(self.inputs, of_outputs), keep, target)
+        found = self.loops.of_weight(self.inputs, of_outputs)
+        convolution_kernels.tap_last(found, keep, _by_taps(self.weight_gradient))
         if self.bias_gradient is not None:
-            put(self.bias_gradient, _totals(gradient), keep=keep)
+            put(self.bias_gradient, _totals(as_replicas(of_outputs)), keep=keep)
         return self.loops.of_inputs(of_outputs, self.size) if self.wanted else None
 
 

@@ -85,7 +85,7 @@ def _product(
 
     Every array comes with the place where its part begins. From there, a's element is at a_taps[t] + row a_row +
     k a_step, b's at b_taps[t] + k b_step + column, those of start and c at row start_row or c_row + column. `rows` and
-    `columns` are among `HEIGHTS` and `WIDTHS`.
+    `columns` are among `HEIGHTS` and `WIDTHS`. Without taps or steps c is start.
 
     For numba: the types of the arguments, and what writes LLVM's code into the loops that call it.
     """
@@ -228,8 +228,8 @@ def columns_of(left: int) -> int:
 
 
 @inlined
-def rows_of(left: int) -> int:
-    """How many of the rows left to take together."""
+def rows_alone(left: int) -> int:
+    """How many of the rows left to take together, none of them twice."""
     if left >= MOST and left != 2 * HALF:
         return MOST
     return HALF if left >= HALF else (4 if left >= 4 else (3 if left == 3 else 1))
@@ -281,7 +281,7 @@ def convolve(
                     for run in range(len(runs)):
                         j, distance, pixels = runs[run, 0], runs[run, 1] * written, runs[run, 2]
                         taps, beside = 0, along[1][j]
-                        for p in range(down[1][i] if beside else 0):
+                        for p in range(down[1][i]):
                             for q in range(1 if dense else beside):
                                 read_taps[taps] = down[0][i, p, 1] * row + along[0][j, q, 1] * channels
                                 weight_taps[taps] = (down[0][i, p, 0] * kernel + along[0][j, q, 0]) * tap
@@ -296,7 +296,7 @@ def convolve(
                             rows, read_row, write_row = together, read_image, written_image
                         for n in range(times):
                             done = 0
-                            while done < rows and taps:
+                            while done < rows:
                                 size, m = rows_from(done, rows)
                                 product(
                                     inputs, read + n * read_next + m * read_row, weights, own, start, begin,
@@ -304,9 +304,6 @@ def convolve(
                                     size, columns, read_row, 1, written, 0, write_row,
                                 )  # fmt: skip
                                 done = m + size
-                            for m in range(done, rows):  # without taps
-                                for c in range(columns):
-                                    outputs[at + n * write_next + m * write_row + c] = start[begin + c]
             block += columns
 
 
@@ -372,8 +369,8 @@ def correlate(
                     while block < written:
                         columns = columns_of(written - block)
                         done = 0
-                        while done < rows and taps:
-                            size, at = rows_of(rows - done), tap + done * written + block
+                        while done < rows:
+                            size, at = rows_alone(rows - done), tap + done * written + block
                             product(
                                 inputs, read + done, gradient, of_outputs + block, found, at, found, at,
                                 read_taps, of_taps, taps, steps, size, columns, 1, step, of_step, written, written,

@@ -44,7 +44,7 @@ def by_replica(maps: Tensor, replicas: int) -> Tensor:
 
 
 def merged(images: Tensor) -> Tensor:
-    """Images of all replicas as one batch, or side by side; for what leaves no pixel's channel for another."""
+    """Images of all replicas as one batch, or side by side: for what takes every channel of an image by itself."""
     return images.flatten(0, 1) if known(images) else side_by_side(images)
 
 
