@@ -17,7 +17,7 @@ from refute import losses
 from refute.algorithms import SGD, Algorithm, State
 from refute.allocation import keep_freed_memory
 from refute.architectures import Network, Readout, Weights, noise, processor
-from refute.architectures.layers import Step
+from refute.architectures.layers import Chain, PerceptronStep
 from refute.architectures.layers.arrays import known
 from refute.architectures.layers.images import by_replica, side_by_side
 from refute.architectures.network import channels_together, shares
@@ -247,17 +247,21 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
     keep = float(follows.momentum) if follows else 0.0
     chain = job.network.bind(weights, gradient)
     decay = job.decay if job.decay.any() else None
+    whole = _whole_steps(job, chain, chunk)
     for step, (inputs, targets) in enumerate(_batches(job, progress.step, steps), progress.step):
         if step in run.snapshots:
             run.snapshots[step].copy_(weights)
         inputs, targets = _changed(job, progress, weights, inputs, targets, chunk)
-        run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=keep)
         rate = job.rate * job.schedule(step, steps)
-        if follows:
-            follows.follow(weights, gradient, rate, decay)
+        if whole:
+            run.losses[:, step] = whole.descend(inputs, targets, rate, decay, keep=keep)
         else:
-            again = partial(_differentiate_again, weights, job, chain, inputs, targets, chunk)
-            job.algorithm.step(weights, gradient, progress.optimizer, rate, decay, again)
+            run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=keep)
+            if follows:
+                follows.follow(weights, gradient, rate, decay)
+            else:
+                again = partial(_differentiate_again, weights, job, chain, inputs, targets, chunk)
+                job.algorithm.step(weights, gradient, progress.optimizer, rate, decay, again)
         if job.stop is None:
             continue
         finished = job.stop.finished(progress.stop, step, run.losses[:, step], weights)
@@ -267,6 +271,14 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
                 _train_group(job.take(part), chunk, progress.take(part, step + 1))
             return
     _end(run, steps, torch.ones(len(job.seeds), dtype=torch.bool, device=weights.flat.device))
+
+
+def _whole_steps(job: _Job, chain: Chain, chunk: int) -> PerceptronStep | None:
+    """What takes whole steps in one call: perceptrons, by plain gradient descent on the cross-entropy."""
+    plain = isinstance(job.algorithm, SGD) and job.algorithm.plain and job.run.readout == Readout()
+    batch = job.data.index.shape[1] if job.batch is None else job.batch
+    fits = isinstance(job.loss, losses.CrossEntropy) and job.data.classes <= job.network.outputs and batch <= chunk
+    return chain.perceptron if plain and fits else None
 
 
 def _end(run: Run, taken: int, which: Tensor) -> None:
@@ -320,7 +332,9 @@ def _changed(
     return job.attack.perturb(inputs, gradient, each, progress.attack), targets
 
 
-def _differentiate_again(weights: Weights, job: _Job, chain: Step, inputs: Tensor, targets: Tensor, chunk: int) -> None:
+def _differentiate_again(
+    weights: Weights, job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int
+) -> None:
     """The gradient of the same batch at weights that an algorithm tries; running statistics stay as they are."""
     kept = {name: buffer.clone() for name, buffer in weights.buffers.items() if name != noise.STATE}
     _differentiate(job, chain, inputs, targets, chunk)
@@ -328,7 +342,7 @@ def _differentiate_again(weights: Weights, job: _Job, chain: Step, inputs: Tenso
         weights.buffers[name].copy_(buffer)
 
 
-def _differentiate(job: _Job, chain: Step, inputs: Tensor, targets: Tensor, chunk: int, *, keep: float = 0) -> Tensor:
+def _differentiate(job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int, *, keep: float = 0) -> Tensor:
     """Put the gradient of the mean loss where `chain` was bound to; give the mean loss, (replica,).
 
     `keep`: the share of what is there that stays below the gradient.

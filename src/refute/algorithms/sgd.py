@@ -38,9 +38,14 @@ class SGD:
         weights.flat.addcmul_(self._direction(weights, gradient, state, decay), rate, value=-1)
 
     @property
+    def plain(self) -> bool:
+        """Whether a step is v <- momentum v + g + decay w, w <- w - rate v with one momentum for all replicas."""
+        return not self.nesterov and not isinstance(self.momentum, Tensor)
+
+    @property
     def gathers(self) -> bool:
         """Whether gradients may go straight into the velocity, v <- momentum v + g; `follow` is then the rest."""
-        return self._moves and not self.nesterov and not isinstance(self.momentum, Tensor)
+        return self._moves and self.plain
 
     def follow(self, weights: Weights, velocity: Tensor, rate: Tensor, decay: Tensor | None) -> None:
         """Move the weights once the gradient is in the velocity."""

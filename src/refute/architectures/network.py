@@ -16,7 +16,7 @@ from torch import Tensor
 from refute.architectures.chains import as_chain
 from refute.architectures.folded import Folded
 from refute.architectures.initialization import draw
-from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, Step, fused, stemmed
+from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, fused, stemmed
 from refute.architectures.looped import MakeModule, made
 from refute.architectures.looped import draw as draw_module
 from refute.architectures.modules import as_layers
@@ -195,7 +195,7 @@ class Network:
             activations = layer.apply(activations, weights, training)
         return activations
 
-    def bind(self, weights: Weights, gradient: Tensor) -> Step:
+    def bind(self, weights: Weights, gradient: Tensor) -> Chain:
         """The network in training, over these weights; its backward pass fills `gradient` (replica, parameter)."""
         return Chain(self.layers, weights, Weights(weights.slots, gradient), wanted=False, spare=False)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from refute.architectures.layers import convolution_kernels as kernels
 from refute.architectures.layers.axes import Axis, backward_axis, forward_axis
-from refute.architectures.layers.convolution_kernels import HEIGHTS, LEAST, WIDTHS, rows_alone, rows_from
 from refute.architectures.layers.kernels import Array
+from refute.architectures.layers.small_products import HEIGHTS, LEAST, WIDTHS, rows_alone, rows_from
 
 TOLERANCE = {np.dtype(np.float64): 1e-11, np.dtype(np.float32): 2e-5}
 
@@ -230,7 +230,7 @@ from llvmlite import binding
 features = dict.fromkeys(sys.argv[1:], True)
 binding.get_host_cpu_features = lambda: features
 import test_convolution_kernels as tests
-from refute.architectures.layers.convolution_kernels import WIDEST
+from refute.architectures.layers.small_products import WIDEST
 for problem in (
     tests.Problem(2, 13, 4, 4, 16, 32, 3, 1, 1),
     tests.Problem(1, 5, 9, 16, 8, 24, 3, 2, 1),

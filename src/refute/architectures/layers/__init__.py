@@ -7,6 +7,7 @@ from refute.architectures.layers.elementwise import Activation, Flatten, GlobalA
 from refute.architectures.layers.fused import Fused, fused
 from refute.architectures.layers.interface import Differentiated, Layer, Shape, Slot, Step, Tensors
 from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
+from refute.architectures.layers.perceptron import Perceptron, PerceptronStep, perceptrons
 from refute.architectures.layers.renamed import Renamed
 from refute.architectures.layers.stem import Stem, stemmed
 
@@ -24,6 +25,8 @@ __all__ = [
     "GlobalAveragePool",
     "Layer",
     "MaxPool",
+    "Perceptron",
+    "PerceptronStep",
     "Renamed",
     "Residual",
     "Shape",
@@ -32,5 +35,6 @@ __all__ = [
     "Step",
     "Tensors",
     "fused",
+    "perceptrons",
     "stemmed",
 ]

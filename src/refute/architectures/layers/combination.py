@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from refute.architectures.layers.elementwise import Activation
+from refute.architectures.layers.elementwise import Activation, FlattenStep
 from refute.architectures.layers.fused import fused, maxima_first, takes
 from refute.architectures.layers.interface import Layer, Slot, Step, Tensors
+from refute.architectures.layers.perceptron import PAYS, PerceptronStep, perceptrons
 from refute.architectures.layers.stem import stemmed
 
 
@@ -84,6 +85,7 @@ class Chain:
         if takes(weights):
             layers = fused(layers)
             layers = layers if wanted else stemmed(layers)
+            layers = perceptrons(layers, weights) if PAYS else layers
         else:
             layers = maxima_first(layers)
         self.first = len(layers)  # the first step that anyone wants gradients from
@@ -106,3 +108,9 @@ class Chain:
             assert passed is not None, "wanted by the step before"
             passed = step.backward(passed, keep=keep)
         return passed
+
+    @property
+    def perceptron(self) -> PerceptronStep | None:
+        """The only step that does more than reshape, if it is a perceptron's."""
+        found = [step for step in self.steps if not isinstance(step, FlattenStep)]
+        return found[0] if len(found) == 1 and isinstance(found[0], PerceptronStep) else None

@@ -12,10 +12,10 @@ from torch import Tensor
 from refute.architectures.layers import convolution_kernels, kernels
 from refute.architectures.layers.arrays import as_replicas, in_memory, known, rows_of
 from refute.architectures.layers.axes import backward_axis, forward_axis
-from refute.architectures.layers.convolution_kernels import LEAST
 from refute.architectures.layers.images import by_replica, joined, parts_of, side_by_side
 from refute.architectures.layers.interface import Shape, Slot, Step, Tensors
 from refute.architectures.layers.kernels import Array
+from refute.architectures.layers.small_products import LEAST
 from refute.architectures.products import put
 
 LARGE = 9 * 64 * 64

@@ -120,10 +120,12 @@ class Flatten:
         return inputs.flatten(2)
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
-        return _FlattenStep(spare=spare)
+        return FlattenStep(spare=spare)
 
 
-class _FlattenStep:
+class FlattenStep:
+    """Reshapes."""
+
     def __init__(self, *, spare: bool) -> None:
         self.spare = spare
         self.inputs = self.passed = torch.empty(0)

@@ -1,0 +1,171 @@
+"""Dense layers with relus between them, taken together on the CPU: all layers of a replica before the next replica.
+
+`perceptrons` puts such layers in place of those that a chain has one after another; the numbers are the same, within
+rounding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from refute.architectures import processor
+from refute.architectures.layers import perceptron_kernels
+from refute.architectures.layers.arrays import known
+from refute.architectures.layers.axes import Integers
+from refute.architectures.layers.dense import Dense
+from refute.architectures.layers.elementwise import Activation
+from refute.architectures.layers.interface import Layer, Slot, Step, Tensors, room
+from refute.architectures.layers.kernels import Array
+from refute.architectures.layers.renamed import bare, own_tensors
+from refute.architectures.layers.small_products import LEAST, WIDEST
+
+RELU = Activation("relu")
+PAYS = WIDEST == 64 and processor.maker() == "Intel"
+"""Whether the loops are known to be faster than the library: on other processors nobody has measured it."""
+LARGE = 2**18
+"""Weights of a layer above which the library is faster."""
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """Dense layers with a relu behind each but the last. `dense`: the layers, perhaps under other names."""
+
+    dense: tuple[Layer, ...]
+    loops = False
+    groups = True
+    mixes = False
+
+    def slots(self) -> tuple[Slot, ...]:
+        return tuple(slot for layer in self.dense for slot in layer.slots())
+
+    def apply(self, inputs: Tensor, weights: Tensors, training: bool) -> Tensor:
+        for layer in self.dense[:-1]:
+            inputs = torch.relu(layer.apply(inputs, weights, training))
+        return self.dense[-1].apply(inputs, weights, training)
+
+    def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
+        return PerceptronStep(self, weights, gradients, wanted=wanted)
+
+
+def perceptrons(layers: Sequence[Layer], weights: Tensors) -> list[Layer]:
+    """The layers, with a `Perceptron` in place of every run of dense layers and relus that the loops can take.
+
+    >>> flat = torch.zeros(1, 8 * 16 + 16 + 16 * 2 + 2)
+    >>> tensors = {"a.weight": flat[:, :128].view(1, 16, 8), "a.bias": flat[:, 128:144]}
+    >>> tensors |= {"b.weight": flat[:, 144:176].view(1, 2, 16), "b.bias": flat[:, 176:]}
+    >>> chain = perceptrons([Dense("a", 8, 16), RELU, Dense("b", 16, 2), Activation("tanh")], tensors)
+    >>> [type(layer).__name__ for layer in chain]
+    ['Perceptron', 'Activation']
+    """
+    found: list[Layer] = []
+    rest = list(layers)
+    while rest:
+        length = _run(rest)
+        run = Perceptron(tuple(rest[:length:2]))
+        if length > 1 and _one_memory([weights[slot.name] for slot in run.slots()]):
+            found.append(run)
+            rest = rest[length:]
+        else:
+            found.append(rest.pop(0))
+    return found
+
+
+def _run(layers: Sequence[Layer]) -> int:
+    """How many of the first layers are dense ones with relus between them, as the loops want them."""
+    length = 0
+    for place in range(0, len(layers), 2):
+        dense = bare(layers[place])
+        if not isinstance(dense, Dense) or (place and layers[place - 1] != RELU):
+            break
+        if dense.inputs % LEAST or dense.inputs * dense.outputs > LARGE:
+            break
+        length = place + 1
+    return length
+
+
+def _one_memory(tensors: Sequence[Tensor]) -> bool:
+    """Whether the loops can take them: of one kind, and parts of one piece of memory, a replica's numbers together."""
+    first = tensors[0]
+    return all(
+        known(each)
+        and each.dtype == first.dtype
+        and each.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        and each[0].is_contiguous()
+        for each in tensors
+    )
+
+
+class PerceptronStep:
+    """Arrays and places as `perceptron_kernels` has them."""
+
+    spare = True
+
+    def __init__(self, layer: Perceptron, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
+        self.wanted = wanted
+        dense = [cast(Dense, bare(each)) for each in layer.dense]
+        self.widths = np.array([dense[0].inputs, *(each.outputs for each in dense)], np.int64)
+        self.weights, self.places = _placed(layer, weights)
+        self.into, self.into_places = _placed(layer, gradients)
+        self.inputs = self.outputs = self.passed = torch.empty(0, dtype=weights[layer.slots()[0].name].dtype)
+        self.hidden: Array = np.empty(0)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.inputs = inputs.contiguous()
+        replicas, examples, _ = inputs.shape
+        self.outputs = room(self.outputs, (replicas, examples, int(self.widths[-1])), inputs)
+        size = replicas * examples * int(self.widths[1:-1].sum())
+        self.hidden = self.hidden if len(self.hidden) == size else np.empty(size, self.weights.dtype)
+        read, written = _flat(self.inputs), _flat(self.outputs)
+        perceptron_kernels.forward(read, self.weights, self.places, self.widths, examples, self.hidden, written)
+        return self.outputs
+
+    def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
+        if self.wanted:
+            self.passed = room(self.passed, tuple(self.inputs.shape), gradient)
+        perceptron_kernels.backward(
+            _flat(self.inputs), self.hidden, _flat(gradient.contiguous()), self.weights, self.places,
+            self.into, self.into_places, float(keep), self.widths, gradient.shape[1], _flat(self.passed),
+        )  # fmt: skip
+        return self.passed if self.wanted else None
+
+    def descend(self, inputs: Tensor, labels: Tensor, rate: Tensor, decay: Tensor | None, *, keep: float) -> Tensor:
+        """A whole step of gradient descent on the mean cross-entropy; gives that, (replica,).
+
+        v <- keep v + g + decay w, then w <- w - rate v; gradients g were bound to where v is.
+
+        Args:
+            inputs: (replica, example, ...).
+            labels: (replica, example), all below the number of outputs.
+            rate: (replica, 1), as is `decay`.
+            decay: None for none.
+            keep: 0 if there was no v before.
+        """
+        replicas, examples = labels.shape
+        losses, none = np.empty(replicas, self.weights.dtype), np.zeros(replicas, self.weights.dtype)
+        rates, decays = (none if each is None else _flat(each.to(inputs.dtype)) for each in (rate, decay))
+        perceptron_kernels.descend(
+            _flat(inputs.contiguous()), _flat(labels.contiguous()), self.weights, self.places, self.into,
+            self.into_places, float(keep), self.widths, examples, rates, decays, losses,
+        )  # fmt: skip
+        return torch.from_numpy(losses)
+
+
+def _placed(layer: Perceptron, tensors: Tensors) -> tuple[Array, Integers]:
+    """The memory that all of the tensors are parts of, and where each of them begins, (replica, layer, 2)."""
+    places, memory = [], torch.empty(0)
+    for each in layer.dense:
+        own = own_tensors(each, tensors)
+        weight, *bias = (own[slot.name] for slot in bare(each).slots())
+        replicas = range(len(weight))
+        places.append([[weight[r].storage_offset(), bias[0][r].storage_offset() if bias else -1] for r in replicas])
+        memory = weight
+    whole = torch.empty(0, dtype=memory.dtype).set_(memory.untyped_storage())
+    return whole.numpy(), np.ascontiguousarray(np.array(places, np.int64).swapaxes(0, 1))
+
+
+def _flat(tensor: Tensor) -> Array:
+    return tensor.detach().numpy().reshape(-1)

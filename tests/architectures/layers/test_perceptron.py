@@ -1,0 +1,232 @@
+"""Dense layers with relus between them, taken together, against the same layers one after another."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from refute.architectures import Network, Weights
+from refute.architectures.layers import (
+    Activation,
+    Chain,
+    Dense,
+    Flatten,
+    Layer,
+    PerceptronStep,
+    Renamed,
+    combination,
+    perceptron,
+    perceptrons,
+)
+from refute.losses import CrossEntropy
+
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
+MOMENTUM, RATE, DECAY = 0.9, 0.1, 0.01
+
+widths = st.lists(st.sampled_from([8, 16, 24, 40, 72]), min_size=2, max_size=4)
+kinds = st.sampled_from([torch.float64, torch.float32])
+
+
+def net(sizes: list[int], outputs: int, *, bias: bool = True) -> Network:
+    layers: list[Layer] = [Flatten()]
+    for place, (reads, writes) in enumerate(zip(sizes, [*sizes[1:], outputs], strict=True)):
+        layers += [Dense(f"dense{place}", reads, writes, bias=bias), Activation("relu")]
+    return Network("perceptron", tuple(layers[:-1]), (sizes[0],), outputs)
+
+
+def drawn(network: Network, replicas: int, dtype: torch.dtype) -> Weights:
+    start = network.initialize(range(replicas))
+    return Weights(start.slots, start.flat.to(dtype))
+
+
+def inputs_of(network: Network, replicas: int, examples: int, dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(replicas, examples, *network.input_shape, dtype=dtype, generator=generator)
+
+
+def bound(network: Network, weights: Weights, gradient: Tensor, *, together: bool, wanted: bool = False) -> Chain:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(combination, "PAYS", together)
+        return Chain(network.layers, weights, Weights(weights.slots, gradient), wanted=wanted, spare=False)
+
+
+def both_ways(
+    network: Network,
+    weights: Weights,
+    inputs: Tensor,
+    of_outputs: Tensor,
+    *,
+    together: bool,
+    keep: float = 0,
+    wanted: bool = False,
+) -> list[Tensor]:
+    """Outputs, gradients of the weights and, if wanted, of the inputs."""
+    into = torch.full_like(weights.flat, torch.nan if keep == 0 else 2.0)
+    chain = bound(network, weights, into, together=together, wanted=wanted)
+    assert any(isinstance(step, PerceptronStep) for step in chain.steps) == together
+    outputs = chain.forward(inputs).clone()
+    passed = chain.backward(of_outputs.clone(), keep=keep)
+    return [outputs, into] if passed is None else [outputs, into, passed]
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found, expected, rtol=0, atol=TOLERANCE[found.dtype] * (1 + float(expected.abs().max())))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    widths, st.integers(1, 13), st.integers(1, 3), st.integers(1, 41), st.booleans(), st.booleans(), kinds,
+    st.sampled_from([0.0, 1.0, MOMENTUM]),
+)  # fmt: skip
+def test_the_loops_give_the_same_outputs_and_gradients(
+    sizes: list[int],
+    outputs: int,
+    replicas: int,
+    examples: int,
+    bias: bool,
+    wanted: bool,
+    dtype: torch.dtype,
+    keep: float,
+) -> None:
+    network = net(sizes, outputs, bias=bias)
+    weights, inputs = drawn(network, replicas, dtype), inputs_of(network, replicas, examples, dtype)
+    of_outputs = torch.randn(replicas, examples, outputs, dtype=dtype)
+    ours, theirs = (
+        both_ways(network, weights, inputs, of_outputs, together=way, keep=keep, wanted=wanted) for way in (True, False)
+    )
+    assert len(ours) == (3 if wanted else 2)
+    assert all(close(found, expected) for found, expected in zip(ours, theirs, strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(widths, st.integers(2, 13), st.integers(1, 3), st.integers(1, 41), kinds, st.booleans(), st.booleans())
+def test_a_whole_step_is_what_its_parts_are(
+    sizes: list[int], classes: int, replicas: int, examples: int, dtype: torch.dtype, moves: bool, decays: bool
+) -> None:
+    network = net(sizes, classes)
+    weights, inputs = drawn(network, replicas, dtype), inputs_of(network, replicas, examples, dtype)
+    labels = torch.randint(classes, (replicas, examples))
+    rate = RATE * torch.arange(1, replicas + 1, dtype=torch.float32).unsqueeze(1)
+    decay = DECAY * torch.ones(replicas, 1) if decays else None
+    keep = MOMENTUM if moves else 0.0
+    velocity = torch.full_like(weights.flat, 0.5 if moves else torch.nan)
+
+    other, gradient = weights.clone(), velocity.clone()
+    apart = bound(network, other, gradient, together=False)
+    each, of_outputs = CrossEntropy().value_and_gradient(apart.forward(inputs), labels)
+    apart.backward(of_outputs / examples, keep=keep)
+    if decay is not None:
+        gradient += decay.to(dtype) * other.flat
+    other.flat.sub_(rate.to(dtype) * gradient)
+
+    whole = bound(network, weights, velocity, together=True).perceptron
+    assert whole is not None
+    losses = whole.descend(inputs, labels, rate, decay, keep=keep)
+    assert close(losses, each.mean(dim=1))
+    assert close(velocity, gradient)
+    assert close(weights.flat, other.flat)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_packing_changes_no_bit(dtype: torch.dtype) -> None:
+    network = net([24, 40, 16], 10)
+    weights, inputs = drawn(network, 5, dtype), inputs_of(network, 5, 37, dtype)
+    labels, rate = torch.randint(10, (5, 37)), torch.full((5, 1), RATE)
+
+    def trained(replicas: slice) -> tuple[Tensor, Tensor]:
+        own = weights.take(replicas).clone()
+        step = bound(network, own, torch.zeros_like(own.flat), together=True).perceptron
+        assert step is not None
+        for _ in range(3):
+            losses = step.descend(inputs[replicas], labels[replicas], rate[replicas], None, keep=MOMENTUM)
+        return own.flat, losses
+
+    together, losses = trained(slice(0, 5))
+    for r in range(5):
+        alone, loss = trained(slice(r, r + 1))
+        assert torch.equal(alone[0], together[r])
+        assert torch.equal(loss[0], losses[r])
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    network = net([8, 16], 3)
+    weights, inputs = drawn(network, 2, torch.float32), inputs_of(network, 2, 5, torch.float32)
+    inputs[0, 2] = torch.nan
+    step = bound(network, weights, torch.zeros_like(weights.flat), together=True).perceptron
+    assert step is not None
+    losses = step.descend(inputs, torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 1), None, keep=0)
+    assert losses.isfinite().tolist() == [False, True]
+    assert weights.finite().tolist() == [False, True]
+
+
+def kinds_of(layers: list[Layer], *, dtype: torch.dtype = torch.float32) -> list[str]:
+    network = Network("net", tuple(layers), (8,), 1)
+    weights = drawn(network, 2, dtype)
+    return [type(layer).__name__ for layer in perceptrons(layers, weights)]
+
+
+def test_which_layers_are_taken_together() -> None:
+    relu, tanh = Activation("relu"), Activation("tanh")
+    a, b, c = Dense("a", 8, 16), Dense("b", 16, 8), Dense("c", 8, 3)
+    assert kinds_of([a, relu, b, relu, c]) == ["Perceptron"]
+    assert kinds_of([Flatten(), a, relu, b, tanh, c]) == ["Flatten", "Perceptron", "Activation", "Dense"]
+    assert kinds_of([a, tanh, b]) == ["Dense", "Activation", "Dense"]
+    assert kinds_of([a, relu]) == ["Dense", "Activation"]
+    assert kinds_of([a, b]) == ["Dense", "Dense"]
+    assert kinds_of([Dense("a", 8, 12), relu, Dense("b", 12, 8)]) == [
+        "Dense",
+        "Activation",
+        "Dense",
+    ]  # no multiple of 8
+    assert kinds_of([Dense("a", 7, 8), relu, b]) == ["Dense", "Activation", "Dense"]
+    renamed = Renamed(b, (("b.weight", "other.w"), ("b.bias", "other.b")))
+    assert kinds_of([a, relu, renamed]) == ["Perceptron"]
+    large = perceptron.LARGE // 8
+    assert kinds_of([Dense("a", 8, large), relu, Dense("b", large, 3)]) == ["Perceptron"]
+    assert kinds_of([Dense("a", 8, large + 8), relu, Dense("b", large + 8, 3)]) == ["Dense", "Activation", "Dense"]
+    assert kinds_of([a, relu, b], dtype=torch.bfloat16) == ["Dense", "Activation", "Dense"]
+
+
+def test_tensors_that_lie_apart_are_not_taken_together() -> None:
+    tensors = {"a.weight": torch.zeros(1, 8, 8), "b.weight": torch.zeros(1, 2, 8)}
+    layers = [Dense("a", 8, 8, bias=False), Activation("relu"), Dense("b", 8, 2, bias=False)]
+    assert len(perceptrons(layers, tensors)) == 3
+
+
+OTHER_PROCESSOR = """
+import sys
+from llvmlite import binding
+features = dict.fromkeys(sys.argv[1:], True)
+binding.get_host_cpu_features = lambda: features
+import torch
+import test_perceptron as tests
+from refute.architectures.layers.small_products import WIDEST
+network = tests.net([24, 40, 16], 10)
+for examples in (5, 32):
+    given = tests.drawn(network, 2, torch.float32), tests.inputs_of(network, 2, examples, torch.float32)
+    of_outputs = torch.randn(2, examples, 10)
+    ours, theirs = (tests.both_ways(network, *given, of_outputs, together=way) for way in (True, False))
+    assert all(tests.close(found, wanted) for found, wanted in zip(ours, theirs, strict=True))
+print(WIDEST)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of processors of that kind")
+@pytest.mark.parametrize(("name", "features", "width"), [("x86-64", [], 16), ("haswell", ["avx2"], 32)])
+def test_processors_with_shorter_vectors(tmp_path: Path, name: str, features: list[str], width: int) -> None:
+    changed = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_PROCESSOR, *features],
+        cwd=Path(__file__).parent,
+        env=os.environ | changed,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [str(width)], done.stderr
