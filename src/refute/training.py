@@ -277,7 +277,7 @@ def _whole_steps(job: _Job, chain: Chain, chunk: int) -> PerceptronStep | None:
     """What takes whole steps in one call: perceptrons, by plain gradient descent on the cross-entropy."""
     plain = isinstance(job.algorithm, SGD) and job.algorithm.plain and job.run.readout == Readout()
     batch = job.data.index.shape[1] if job.batch is None else job.batch
-    fits = isinstance(job.loss, losses.CrossEntropy) and job.data.classes <= job.network.outputs and batch <= chunk
+    fits = job.loss == losses.CrossEntropy() and job.data.classes <= job.network.outputs and batch <= chunk
     return chain.perceptron if plain and fits else None
 
 

@@ -122,8 +122,9 @@ def _forward(
     layers, wide = len(places), examples + -examples % LEAST
     most = 0
     for layer in range(layers):
-        most = max(most, widths[layer] * (widths[layer + 1] + wide))
-    turned, found = np.zeros(most, read.dtype), np.empty(widths[1:].max() * wide, read.dtype)
+        reads, writes = widths[layer], widths[layer + 1]
+        most = max(most, reads * (writes if _turns_weights(reads, writes, examples) else wide))
+    turned, found = np.empty(most, read.dtype), np.empty(widths[1:].max() * wide, read.dtype)
     zero, one = read.dtype.type(0), read.dtype.type(1)
     nothing = np.zeros(widths.max(), read.dtype)
     spot = 0
@@ -132,7 +133,7 @@ def _forward(
         weight, bias = places[layer]
         written = hidden[spot : spot + examples * writes] if layer + 1 < layers else outputs
         spot += examples * writes
-        if writes % LEAST == 0 and reads * writes <= examples * (reads + writes):
+        if _turns_weights(reads, writes, examples):
             turn(weights, weight, reads, writes, reads, turned, 0, writes)
             if bias >= 0:
                 start, start_at = weights, bias
@@ -149,6 +150,11 @@ def _forward(
             for at in range(len(written)):
                 written[at] = zero if written[at] <= zero else written[at]
         read = written
+
+
+@inlined
+def _turns_weights(reads: int, writes: int, examples: int) -> bool:
+    return writes % LEAST == 0 and reads * writes <= examples * (reads + writes)
 
 
 @inlined
