@@ -25,6 +25,7 @@ from refute.architectures.layers import (
     perceptron,
     perceptrons,
 )
+from refute.errors import ShapeError
 from refute.losses import CrossEntropy
 
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
@@ -164,6 +165,20 @@ def test_what_is_not_a_number_stays_so() -> None:
     losses = step.descend(inputs, torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 1), None, keep=0)
     assert losses.isfinite().tolist() == [False, True]
     assert weights.finite().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "inputs", [torch.zeros(2, 5, 9), torch.zeros(3, 5, 8), torch.zeros(2, 5, 8, dtype=torch.float64)]
+)
+def test_inputs_of_another_kind_are_refused(inputs: Tensor) -> None:
+    network = net([8, 16], 3)
+    weights = drawn(network, 2, torch.float32)
+    step = bound(network, weights, torch.zeros_like(weights.flat), together=True).perceptron
+    assert step is not None
+    with pytest.raises(ShapeError, match=r"for \(2, example, 8\) torch.float32"):
+        step.forward(inputs)
+    with pytest.raises(ShapeError, match=r"for \(2, example, 8\) torch.float32"):
+        step.descend(inputs, torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 1), None, keep=0)
 
 
 def kinds_of(layers: list[Layer], *, dtype: torch.dtype = torch.float32) -> list[str]:

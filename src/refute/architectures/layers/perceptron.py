@@ -22,6 +22,7 @@ from refute.architectures.layers.interface import Layer, Slot, Step, Tensors, ro
 from refute.architectures.layers.kernels import Array
 from refute.architectures.layers.renamed import bare, own_tensors
 from refute.architectures.layers.small_products import LEAST, WIDEST
+from refute.errors import ShapeError
 
 RELU = Activation("relu")
 PAYS = WIDEST == 64 and processor.maker() == "Intel"
@@ -114,7 +115,7 @@ class PerceptronStep:
         self.hidden: Array = np.empty(0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.inputs = inputs.contiguous()
+        self.inputs = self._fitting(inputs)
         replicas, examples, _ = inputs.shape
         self.outputs = room(self.outputs, (replicas, examples, int(self.widths[-1])), inputs)
         size = replicas * examples * int(self.widths[1:-1].sum())
@@ -143,15 +144,28 @@ class PerceptronStep:
             rate: (replica, 1), as is `decay`.
             decay: None for none.
             keep: 0 if there was no v before.
+
+        Raises:
+            ShapeError: the weights take other inputs.
         """
         replicas, examples = labels.shape
         losses, none = np.empty(replicas, self.weights.dtype), np.zeros(replicas, self.weights.dtype)
         rates, decays = (none if each is None else _flat(each.to(inputs.dtype)) for each in (rate, decay))
         perceptron_kernels.descend(
-            _flat(inputs.contiguous()), _flat(labels.contiguous()), self.weights, self.places, self.into,
+            _flat(self._fitting(inputs.flatten(2))), _flat(labels.contiguous()), self.weights, self.places, self.into,
             self.into_places, float(keep), self.widths, examples, rates, decays, losses,
         )  # fmt: skip
         return torch.from_numpy(losses)
+
+    def _fitting(self, inputs: Tensor) -> Tensor:
+        """The inputs, contiguous; the loops would read past the end of others."""
+        replicas, reads = len(self.places), int(self.widths[0])
+        if len(inputs) != replicas or inputs.shape[2] != reads or inputs.dtype != self.inputs.dtype:
+            raise ShapeError(
+                f"the weights are for ({replicas}, example, {reads}) {self.inputs.dtype}, {tuple(inputs.shape)} "
+                f"{inputs.dtype} came"
+            )
+        return inputs.contiguous()
 
 
 def _placed(layer: Perceptron, tensors: Tensors) -> tuple[Array, Integers]:
