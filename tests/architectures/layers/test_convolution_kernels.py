@@ -1,9 +1,5 @@
 """The compiled convolutions against torch's, and what tells which pixels meet."""
 
-import os
-import platform
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_processor import shorter_vectors, x86_with_shorter_vectors
 
 from refute.architectures.layers import convolution_kernels as kernels
 from refute.architectures.layers.axes import Axis, backward_axis, forward_axis
@@ -225,12 +222,7 @@ def test_all_rows_are_taken_and_none_beyond(rows: int) -> None:
 
 
 OTHER_PROCESSOR = """
-import sys
-from llvmlite import binding
-features = dict.fromkeys(sys.argv[1:], True)
-binding.get_host_cpu_features = lambda: features
 import test_convolution_kernels as tests
-from refute.architectures.layers.small_products import WIDEST
 for problem in (
     tests.Problem(2, 13, 4, 4, 16, 32, 3, 1, 1),
     tests.Problem(1, 5, 9, 16, 8, 24, 3, 2, 1),
@@ -239,19 +231,9 @@ for problem in (
     given = tests.drawn(problem, "float32")
     for found, wanted in zip(tests.ours(problem, *given), tests.by_torch(problem, *given), strict=True):
         assert tests.apart(found, wanted) < 2e-5, problem
-print(WIDEST)
 """
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of processors of that kind")
-@pytest.mark.parametrize(("name", "features", "width"), [("x86-64", [], 16), ("haswell", ["avx2"], 32)])
+@x86_with_shorter_vectors
 def test_processors_with_shorter_vectors(tmp_path: Path, name: str, features: list[str], width: int) -> None:
-    changed = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", OTHER_PROCESSOR, *features],
-        cwd=Path(__file__).parent,
-        env=os.environ | changed,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.split() == [str(width)], done.stderr
+    assert shorter_vectors(OTHER_PROCESSOR, Path(__file__).parent, tmp_path, name, features) == width

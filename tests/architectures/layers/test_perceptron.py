@@ -1,15 +1,12 @@
 """Dense layers with relus between them, taken together, against the same layers one after another."""
 
-import os
-import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_processor import shorter_vectors, x86_with_shorter_vectors
 from torch import Tensor
 
 from refute.architectures import Network, Weights
@@ -216,32 +213,17 @@ def test_tensors_that_lie_apart_are_not_taken_together() -> None:
 
 
 OTHER_PROCESSOR = """
-import sys
-from llvmlite import binding
-features = dict.fromkeys(sys.argv[1:], True)
-binding.get_host_cpu_features = lambda: features
 import torch
 import test_perceptron as tests
-from refute.architectures.layers.small_products import WIDEST
 network = tests.net([24, 40, 16], 10)
 for examples in (5, 32):
     given = tests.drawn(network, 2, torch.float32), tests.inputs_of(network, 2, examples, torch.float32)
     of_outputs = torch.randn(2, examples, 10)
     ours, theirs = (tests.both_ways(network, *given, of_outputs, together=way) for way in (True, False))
     assert all(tests.close(found, wanted) for found, wanted in zip(ours, theirs, strict=True))
-print(WIDEST)
 """
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of processors of that kind")
-@pytest.mark.parametrize(("name", "features", "width"), [("x86-64", [], 16), ("haswell", ["avx2"], 32)])
+@x86_with_shorter_vectors
 def test_processors_with_shorter_vectors(tmp_path: Path, name: str, features: list[str], width: int) -> None:
-    changed = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", OTHER_PROCESSOR, *features],
-        cwd=Path(__file__).parent,
-        env=os.environ | changed,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.split() == [str(width)], done.stderr
+    assert shorter_vectors(OTHER_PROCESSOR, Path(__file__).parent, tmp_path, name, features) == width

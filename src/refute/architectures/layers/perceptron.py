@@ -17,14 +17,13 @@ from refute.architectures.layers import perceptron_kernels
 from refute.architectures.layers.arrays import known
 from refute.architectures.layers.axes import Integers
 from refute.architectures.layers.dense import Dense
-from refute.architectures.layers.elementwise import Activation
+from refute.architectures.layers.fused import RELU
 from refute.architectures.layers.interface import Layer, Slot, Step, Tensors, room
 from refute.architectures.layers.kernels import Array
 from refute.architectures.layers.renamed import bare, own_tensors
 from refute.architectures.layers.small_products import LEAST, WIDEST
 from refute.errors import ShapeError
 
-RELU = Activation("relu")
 PAYS = WIDEST == 64 and processor.maker() == "Intel"
 """Whether the loops are known to be faster than the library: on other processors nobody has measured it."""
 LARGE = 2**18
@@ -55,6 +54,7 @@ class Perceptron:
 def perceptrons(layers: Sequence[Layer], weights: Tensors) -> list[Layer]:
     """The layers, with a `Perceptron` in place of every run of dense layers and relus that the loops can take.
 
+    >>> from refute.architectures.layers import Activation
     >>> flat = torch.zeros(1, 8 * 16 + 16 + 16 * 2 + 2)
     >>> tensors = {"a.weight": flat[:, :128].view(1, 16, 8), "a.bias": flat[:, 128:144]}
     >>> tensors |= {"b.weight": flat[:, 144:176].view(1, 2, 16), "b.bias": flat[:, 176:]}
