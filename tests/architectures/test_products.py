@@ -96,13 +96,28 @@ def test_mkl_multiplies_on_the_processors_it_was_made_for(monkeypatch: pytest.Mo
 def test_without_a_library_that_loads_torch_multiplies(
     way: str, content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "lib").mkdir()
     if content:
-        (tmp_path / "libscipy_openblas.so").write_text(content)
-    monkeypatch.setattr(openblas, "scipy_openblas32", SimpleNamespace(get_lib_dir=lambda: str(tmp_path)))
+        (tmp_path / "lib" / "libscipy_openblas.so").write_text(content)
+    monkeypatch.setattr(openblas, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
     openblas._library.cache_clear()
     x, w, *_ = matrices(*SMALL)
     assert not openblas.fits(x, w)
     assert torch.allclose(products.linear(x, w), torch.einsum("rbi,roi->rbo", x, w), atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["openblas"], indirect=True)
+@pytest.mark.usefixtures("way")
+def test_openblas_takes_as_many_threads_as_torch() -> None:
+    x, w, *_ = matrices(*SMALL)
+    library, before = openblas._library(), torch.get_num_threads()
+    assert library is not None
+    library.handle.scipy_openblas_set_num_threads(2)  # as where something else has loaded it before
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        products.linear(x, w)
+        assert library.handle.scipy_openblas_get_num_threads() == threads
+    torch.set_num_threads(before)
 
 
 def views() -> list[tuple[str, torch.Tensor]]:

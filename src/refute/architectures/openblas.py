@@ -9,6 +9,7 @@ is its own choice, or that of whoever has set OPENBLAS_CORETYPE; without AVX-512
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,8 @@ from torch import Tensor
 from refute.architectures import processor
 from refute.forkserver import ONE_THREAD, environment
 
-try:
-    import scipy_openblas32
-except ImportError:  # not installed where the processor is none of AMD's
-    scipy_openblas32 = None
-
+PACKAGE = "scipy_openblas32"
+"""Not installed where the processor is not an x86; never imported, since that would load the library everywhere."""
 ROWS_FIRST, AS_IT_IS, TURNED = 101, 111, 112
 """CBLAS's numbers for row-major order, a matrix and its transpose."""
 WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}
@@ -33,10 +31,10 @@ LARGEST = 2**31 - 1
 
 @dataclass
 class _Library:
-    """OpenBLAS, and how many threads it has."""
+    """OpenBLAS, and how many threads it was told to take (0: it has not been told yet)."""
 
     handle: ctypes.CDLL
-    threads: int = 1
+    threads: int = 0
 
 
 def fits(*tensors: Tensor) -> bool:
@@ -85,11 +83,12 @@ def _laid_out(matrices: Tensor) -> tuple[Tensor, int, int]:
 @cache
 def _library() -> _Library | None:
     """OpenBLAS, loaded once per process, or None where it does not pay or is not there."""
-    if scipy_openblas32 is None:
+    package = find_spec(PACKAGE)
+    if package is None or package.origin is None:
         return None
     with environment(ONE_THREAD):
         try:
-            handle = ctypes.CDLL(str(_file(Path(scipy_openblas32.get_lib_dir()))))
+            handle = ctypes.CDLL(str(_file(Path(package.origin).parent / "lib")))
             product, kernels = handle.scipy_cblas_sgemm_batch_strided, handle.scipy_openblas_get_corename
         except (OSError, AttributeError, StopIteration):
             return None
