@@ -1,12 +1,14 @@
-"""Batches of float32 matrix products by OpenBLAS, on processors where torch's own library is slow.
+"""Batches of matrix products by OpenBLAS on AMD's processors, where torch's own library is slow and rounds at will.
 
 torch multiplies on x86 by MKL, which leaves half of an AMD processor's vector units idle; OpenBLAS with its kernels for
-AVX-512 multiplies small matrices there about twice as fast (benchmarks/NOTES.md). It comes as the package
-scipy-openblas32 and is loaded from its own file, so numpy's and scipy's copies are not touched. Which kernels it takes
-is its own choice, or that of whoever has set OPENBLAS_CORETYPE; without AVX-512 it is left alone.
+AVX-512 multiplies small matrices there about twice as fast, with others as fast (benchmarks/NOTES.md). And MKL's last
+bit depends there on a matrix's place in memory, OpenBLAS's does not. It comes as the package scipy-openblas32 and is
+loaded from its own file, so numpy's and scipy's copies are not touched. Which kernels it takes is its own choice, or
+that of whoever has set OPENBLAS_CORETYPE.
 """
 
 import ctypes
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -25,24 +27,37 @@ ROWS_FIRST, AS_IT_IS, TURNED = 101, 111, 112
 """CBLAS's numbers for row-major order, a matrix and its transpose."""
 WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}
 """OpenBLAS's names of its kernels for AVX-512."""
+TYPES: "Mapping[torch.dtype, tuple[str, type[ctypes._SimpleCData[float]]]]" = {
+    torch.float32: ("scipy_cblas_sgemm_batch_strided", ctypes.c_float),
+    torch.float64: ("scipy_cblas_dgemm_batch_strided", ctypes.c_double),
+}
+"""Name of the product, and the kind of its factors."""
 LARGEST = 2**31 - 1
 """Strides are 32 bit numbers."""
 
 
 @dataclass
 class _Library:
-    """OpenBLAS, and how many threads it was told to take (0: it has not been told yet)."""
+    """OpenBLAS, its product for each type, and how many threads it was told to take (0: not told yet)."""
 
     handle: ctypes.CDLL
+    products: Mapping[torch.dtype, Callable[..., None]]
+    wide: bool
     threads: int = 0
 
 
 def fits(*tensors: Tensor) -> bool:
-    """Whether these (replica, row, column) can go to OpenBLAS, and it pays here: float32 on an AMD processor."""
+    """Whether these (replica, row, column) can go to OpenBLAS, and should: on an AMD processor. Not of mixed types."""
     first = tensors[0]
-    if first.dtype != torch.float32 or first.device.type != "cpu" or _library() is None:
+    if first.dtype not in TYPES or first.device.type != "cpu" or _library() is None:
         return False
-    return all(tensor.numel() > 0 and tensor.stride(0) <= LARGEST for tensor in tensors)
+    return all(each.dtype == first.dtype and each.numel() > 0 and each.stride(0) <= LARGEST for each in tensors)
+
+
+def wide() -> bool:
+    """Whether its kernels fill the widest vectors there are; without them oneDNN is faster on large matrices."""
+    library = _library()
+    return library is not None and library.wide
 
 
 def multiply(left: Tensor, right: Tensor, out: Tensor, *, keep: float) -> None:
@@ -62,7 +77,7 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, *, keep: float) -> None:
     left, left_way, left_row = _laid_out(left)
     right, right_way, right_row = _laid_out(right)
     replicas, rows, columns = out.shape
-    library.handle.scipy_cblas_sgemm_batch_strided(
+    library.products[out.dtype](
         ROWS_FIRST, left_way, right_way, rows, columns, left.shape[2], 1.0,
         left.data_ptr(), left_row, left.stride(0),
         right.data_ptr(), right_row, right.stride(0), keep,
@@ -83,28 +98,28 @@ def _laid_out(matrices: Tensor) -> tuple[Tensor, int, int]:
 @cache
 def _library() -> _Library | None:
     """OpenBLAS, loaded once per process, or None where it does not pay or is not there."""
-    package = find_spec(PACKAGE)
+    package = find_spec(PACKAGE) if pays() else None
     if package is None or package.origin is None:
         return None
     with environment(ONE_THREAD):
         try:
             handle = ctypes.CDLL(str(_file(Path(package.origin).parent / "lib")))
-            product, kernels = handle.scipy_cblas_sgemm_batch_strided, handle.scipy_openblas_get_corename
+            products = {dtype: getattr(handle, name) for dtype, (name, _) in TYPES.items()}
+            kernels = handle.scipy_openblas_get_corename
         except (OSError, AttributeError, StopIteration):
             return None
     kernels.restype = ctypes.c_char_p
-    if not pays(kernels().decode()):
-        return None
-    whole, real = ctypes.c_int, ctypes.c_float
+    whole = ctypes.c_int
     matrix: list[type[ctypes._SimpleCData[Any]]] = [ctypes.c_void_p, whole, whole]
-    product.argtypes = [*[whole] * 6, real, *matrix, *matrix, real, *matrix, whole]
-    product.restype = None
-    return _Library(handle)
+    for dtype, (_, real) in TYPES.items():
+        products[dtype].argtypes = [*[whole] * 6, real, *matrix, *matrix, real, *matrix, whole]
+        products[dtype].restype = None
+    return _Library(handle, products, kernels().decode() in WIDE)
 
 
-def pays(kernels: str) -> bool:
-    """Whether OpenBLAS with kernels of that name is faster than what torch has."""
-    return kernels in WIDE and processor.maker() == "AMD"
+def pays() -> bool:
+    """Whether OpenBLAS is better than what torch has."""
+    return processor.maker() == "AMD"
 
 
 def _file(folder: Path) -> Path:

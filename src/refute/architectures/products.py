@@ -1,8 +1,8 @@
 """Matrix products of a cohort: every replica's own matrices, in one call.
 
-float32 goes to OpenBLAS where that is faster (see `openblas`). Elsewhere products of all replicas are one batched call
-of torch; but on processors other than Intel's, where the library behind `torch.bmm` is not at its best, large ones go
-replica by replica through oneDNN, which can be twice as fast (see benchmarks/NOTES.md). Which way a product goes
+On AMD's processors they go to OpenBLAS (see `openblas`), elsewhere products of all replicas are one batched call of
+torch; but on processors other than Intel's, where the library behind `torch.bmm` is not at its best, large ones go
+replica by replica through oneDNN if that can be twice as fast (see benchmarks/NOTES.md). Which way a product goes
 depends on the processor and the sizes of one replica's matrices alone, so packing replicas differently changes no bit
 of a result.
 """
@@ -69,11 +69,11 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, *, keep: float) -> None:
         out: (replica, row, column); what was in it counts for nothing if keep is 0, even if it is not a number.
         keep: see above.
     """
-    if openblas.fits(left, right, out) and out.stride(2) == 1:
-        openblas.multiply(left, right, out, keep=keep)
-    elif _by_onednn(left, right):
+    if _by_onednn(left, right):
         for target, a, b in zip(out, left, right, strict=True):
             put(target, _onednn(a, b.t(), None), keep=keep)
+    elif openblas.fits(left, right, out) and out.stride(2) == 1:
+        openblas.multiply(left, right, out, keep=keep)
     elif keep == 0:
         torch.bmm(left, right, out=out)
     else:
@@ -130,7 +130,7 @@ def _by_onednn(left: Tensor, right: Tensor) -> bool:
         and left.shape[1] * left.shape[2] * right.shape[2] >= LARGE
         and left.dtype == torch.float32
         and left.device.type == "cpu"
-        and not openblas.fits(left, right)
+        and not openblas.wide()
     )
 
 
