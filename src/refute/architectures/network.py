@@ -16,7 +16,18 @@ from torch import Tensor
 from refute.architectures.chains import as_chain
 from refute.architectures.folded import Folded
 from refute.architectures.initialization import draw
-from refute.architectures.layers import BATCH_NORM_MOMENTUM, Chain, Convolution, Layer, Slot, fused, stemmed
+from refute.architectures.layers import (
+    BATCH_NORM_MOMENTUM,
+    EVALUATES,
+    Chain,
+    Convolution,
+    Layer,
+    Slot,
+    fused,
+    stemmed,
+    whole,
+)
+from refute.architectures.layers.arrays import known
 from refute.architectures.looped import MakeModule, made
 from refute.architectures.looped import draw as draw_module
 from refute.architectures.modules import as_layers
@@ -158,8 +169,9 @@ class Network:
         """How many replicas of a net that loops should share a pass over `batch` examples each, at least 1.
 
         Several if all layers that loop are convolutions and the images so small that a group of replicas stays in
-        cache. How many changes no bit of a result, but that functions other than relu may round the last one by their
-        place in memory. Other devices do not care, and take all replicas at once.
+        cache. How many changes no bit of a result, but that functions other than relu, and on processors other than
+        Intel's the products that torch makes for a module, may round the last one by their place in memory. Other
+        devices do not care, and take all replicas at once.
         """
         if device != "cpu" or self.mode != "looped" or not all(layer.groups for layer in self.layers):
             return 1
@@ -239,6 +251,9 @@ class Network:
                 f"inputs of {self.name} must be (example, {', '.join(map(str, self.input_shape))}) or the same "
                 f"after a replica axis, {tuple(inputs.shape)} came"
             )
+        perceptron = whole(self.layers, weights) if EVALUATES else None
+        if perceptron and known(inputs) and inputs.dtype == weights.flat.dtype:
+            return perceptron.evaluate(inputs, weights, shared=shared)
         size = self._evaluated_together(weights, batch)
         groups = shares(weights.replicas, size)
         passes = [self._one_pass(weights.take(g), inputs if shared else inputs[g], shared, batch) for g in groups]

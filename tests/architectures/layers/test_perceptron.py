@@ -10,6 +10,7 @@ from other_processor import shorter_vectors, x86_with_shorter_vectors
 from torch import Tensor
 
 from refute.architectures import Network, Weights
+from refute.architectures import network as architectures_network
 from refute.architectures.layers import (
     Activation,
     Chain,
@@ -21,6 +22,7 @@ from refute.architectures.layers import (
     combination,
     perceptron,
     perceptrons,
+    whole,
 )
 from refute.errors import ShapeError
 from refute.losses import CrossEntropy
@@ -124,12 +126,57 @@ def test_a_whole_step_is_what_its_parts_are(
         gradient += decay.to(dtype) * other.flat
     other.flat.sub_(rate.to(dtype) * gradient)
 
-    whole = bound(network, weights, velocity, together=True).perceptron
-    assert whole is not None
-    losses = whole.descend(inputs, labels, rate, decay, keep=keep)
+    step = bound(network, weights, velocity, together=True).perceptron
+    assert step is not None
+    losses = step.descend(inputs, labels, rate, decay, keep=keep)
     assert close(losses, each.mean(dim=1))
     assert close(velocity, gradient)
     assert close(weights.flat, other.flat)
+
+
+def evaluated(network: Network, weights: Weights, inputs: Tensor, *, together: bool) -> Tensor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(architectures_network, "EVALUATES", together)
+        return network.evaluate(weights, inputs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    widths, st.integers(1, 19), st.integers(1, 3), st.sampled_from([1, 7, 120, 250]), st.booleans(), st.booleans(),
+    kinds,
+)  # fmt: skip
+def test_evaluations_by_the_loops_are_the_same(
+    sizes: list[int], outputs: int, replicas: int, examples: int, bias: bool, shared: bool, dtype: torch.dtype
+) -> None:
+    network = net(sizes, outputs, bias=bias)
+    weights, inputs = drawn(network, replicas, dtype), inputs_of(network, replicas, examples, dtype)
+    inputs = inputs[0] if shared else inputs
+    assert whole(network.layers, weights)
+    ours, theirs = (evaluated(network, weights, inputs, together=way) for way in (True, False))
+    assert close(ours, theirs)
+    last = weights.take(slice(replicas - 1, replicas))
+    alone = evaluated(network, last, inputs if shared else inputs[-1:], together=True)
+    assert torch.equal(alone[0], ours[-1])
+
+
+def test_evaluations_of_inputs_that_lie_apart_or_are_no_numbers() -> None:
+    network = net([8, 16], 3)
+    weights, inputs = drawn(network, 2, torch.float32), inputs_of(network, 1, 40, torch.float32)[0]
+    inputs[5] = torch.nan
+    turned = inputs.t().contiguous().t()
+    found = evaluated(network, weights, turned, together=True)
+    assert torch.equal(found.isnan().all(dim=(0, 2)), inputs.isnan().all(dim=1))
+    assert close(found.nan_to_num(), evaluated(network, weights, inputs, together=False).nan_to_num())
+    assert evaluated(network, weights, inputs[:0], together=True).shape == (2, 0, 3)
+    with pytest.raises(RuntimeError, match="dtype"):
+        evaluated(network, weights, inputs.double(), together=True)  # torch's own words, as without the loops
+
+
+def test_which_nets_are_evaluated_by_the_loops() -> None:
+    relu, a, b = Activation("relu"), Dense("a", 8, 16), Dense("b", 16, 8)
+    for layers, taken in (([Flatten(), a, relu, b], True), ([a, relu, b, relu], False), ([a], False)):
+        network = Network("net", tuple(layers), (8,), 1)
+        assert (whole(network.layers, drawn(network, 2, torch.float32)) is not None) is taken
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -221,6 +268,8 @@ for examples in (5, 32):
     of_outputs = torch.randn(2, examples, 10)
     ours, theirs = (tests.both_ways(network, *given, of_outputs, together=way) for way in (True, False))
     assert all(tests.close(found, wanted) for found, wanted in zip(ours, theirs, strict=True))
+    ours, theirs = (tests.evaluated(network, *given, together=way) for way in (True, False))
+    assert tests.close(ours, theirs)
 """
 
 

@@ -17,6 +17,7 @@ from refute.architectures.layers import perceptron_kernels
 from refute.architectures.layers.arrays import known
 from refute.architectures.layers.axes import Integers
 from refute.architectures.layers.dense import Dense
+from refute.architectures.layers.elementwise import Flatten
 from refute.architectures.layers.fused import RELU
 from refute.architectures.layers.interface import Layer, Slot, Step, Tensors, room
 from refute.architectures.layers.kernels import Array
@@ -24,10 +25,12 @@ from refute.architectures.layers.renamed import bare, own_tensors
 from refute.architectures.layers.small_products import LEAST, WIDEST
 from refute.errors import ShapeError
 
-PAYS = WIDEST == 64 and processor.maker() == "Intel"
-"""Whether the loops are known to be faster than the library: on other processors nobody has measured it."""
-LARGE = 2**18
-"""Weights of a layer above which the library is faster."""
+PAYS = WIDEST == 64 and processor.maker() in ("AMD", "Intel")
+"""Whether the loops are known to be faster than the library: shorter vectors lose, other processors nobody measured."""
+EVALUATES = PAYS and processor.maker() == "AMD"
+"""Whether they are in evaluations, too: MKL keeps up on the many examples of one, on Intel's processors."""
+LARGE = 2**21 if processor.maker() == "AMD" else 2**18
+"""Weights of a layer above which the library is faster, or nobody measured it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,17 @@ class Perceptron:
 
     def bind(self, weights: Tensors, gradients: Tensors, *, wanted: bool, spare: bool) -> Step:  # noqa: ARG002
         return PerceptronStep(self, weights, gradients, wanted=wanted)
+
+    def evaluate(self, inputs: Tensor, weights: Tensors, *, shared: bool) -> Tensor:
+        """Outputs (replica, example, output) of inputs (example, ...) that are `shared`, or (replica, example, ...)."""
+        memory, places = _placed(self, weights)
+        widths = _widths(self)
+        examples = len(inputs) if shared else inputs.shape[1]
+        outputs = torch.empty(len(places), examples, int(widths[-1]), dtype=inputs.dtype)
+        apart = 0 if shared else examples * int(widths[0])
+        read = _flat(inputs.contiguous())
+        perceptron_kernels.evaluate(read, apart, memory, places, widths, examples, _flat(outputs))
+        return outputs
 
 
 def perceptrons(layers: Sequence[Layer], weights: Tensors) -> list[Layer]:
@@ -73,6 +87,12 @@ def perceptrons(layers: Sequence[Layer], weights: Tensors) -> list[Layer]:
         else:
             found.append(rest.pop(0))
     return found
+
+
+def whole(layers: Sequence[Layer], weights: Tensors) -> Perceptron | None:
+    """All of the layers, if they are one perceptron and perhaps such that flatten."""
+    found = perceptrons([layer for layer in layers if not isinstance(layer, Flatten)], weights)
+    return found[0] if len(found) == 1 and isinstance(found[0], Perceptron) else None
 
 
 def _run(layers: Sequence[Layer]) -> int:
@@ -107,8 +127,7 @@ class PerceptronStep:
 
     def __init__(self, layer: Perceptron, weights: Tensors, gradients: Tensors, *, wanted: bool) -> None:
         self.wanted = wanted
-        dense = [cast(Dense, bare(each)) for each in layer.dense]
-        self.widths = np.array([dense[0].inputs, *(each.outputs for each in dense)], np.int64)
+        self.widths = _widths(layer)
         self.weights, self.places = _placed(layer, weights)
         self.into, self.into_places = _placed(layer, gradients)
         self.inputs = self.outputs = self.passed = torch.empty(0, dtype=weights[layer.slots()[0].name].dtype)
@@ -168,17 +187,25 @@ class PerceptronStep:
         return inputs.contiguous()
 
 
+def _widths(layer: Perceptron) -> Integers:
+    """Numbers that the first layer reads, then those that each layer writes."""
+    dense = [cast(Dense, bare(each)) for each in layer.dense]
+    return np.array([dense[0].inputs, *(each.outputs for each in dense)], np.int64)
+
+
 def _placed(layer: Perceptron, tensors: Tensors) -> tuple[Array, Integers]:
     """The memory that all of the tensors are parts of, and where each of them begins, (replica, layer, 2)."""
-    places, memory = [], torch.empty(0)
-    for each in layer.dense:
+    slots = layer.slots()
+    replicas = np.arange(len(tensors[slots[0].name]))
+    places = np.full((len(replicas), len(layer.dense), 2), -1, np.int64)
+    for place, each in enumerate(layer.dense):
         own = own_tensors(each, tensors)
-        weight, *bias = (own[slot.name] for slot in bare(each).slots())
-        replicas = range(len(weight))
-        places.append([[weight[r].storage_offset(), bias[0][r].storage_offset() if bias else -1] for r in replicas])
-        memory = weight
-    whole = torch.empty(0, dtype=memory.dtype).set_(memory.untyped_storage())
-    return whole.numpy(), np.ascontiguousarray(np.array(places, np.int64).swapaxes(0, 1))
+        for kind, slot in enumerate(bare(each).slots()):
+            tensor = own[slot.name]
+            places[:, place, kind] = tensor.storage_offset() + replicas * tensor.stride(0)
+    first = tensors[slots[0].name]
+    memory = torch.empty(0, dtype=first.dtype).set_(first.untyped_storage())
+    return memory.numpy(), places
 
 
 def _flat(tensor: Tensor) -> Array:

@@ -17,6 +17,9 @@ from refute.architectures.layers.axes import Integers
 from refute.architectures.layers.kernels import Array, contracted, inlined
 from refute.architectures.layers.small_products import LEAST, columns_of, product, rows_alone, turn
 
+AT_A_TIME = 120
+"""Examples that go through all layers of an evaluation, so that they stay in cache: ten times the rows of a product."""
+
 
 @contracted
 def forward(
@@ -28,6 +31,56 @@ def forward(
         read = inputs[r * examples * widths[0] : (r + 1) * examples * widths[0]]
         own, written = hidden[r * behind : (r + 1) * behind], outputs[r * put_out : (r + 1) * put_out]
         _forward(read, weights, places[r], widths, examples, own, written)
+
+
+@contracted
+def evaluate(
+    inputs: Array,
+    apart: int,
+    weights: Array,
+    places: Integers,
+    widths: Integers,
+    examples: int,
+    outputs: Array,
+) -> None:
+    """Outputs (replica, example, output) without keeping anything; `AT_A_TIME` examples go through all layers.
+
+    `apart`: numbers from the inputs of one replica to those of the next, 0 if they share them.
+    """
+    layers, wide, zero = len(widths) - 1, widths + -widths % LEAST, inputs.dtype.type(0)
+    panels = np.zeros((widths[:-1] * wide[1:]).sum(), inputs.dtype)  # columns beyond a layer's own stay 0
+    biases = np.zeros(wide[1:].sum(), inputs.dtype)
+    own, other = np.empty(AT_A_TIME * wide.max(), inputs.dtype), np.empty(AT_A_TIME * wide.max(), inputs.dtype)
+    for r in range(len(places)):
+        of_weights, of_biases = 0, 0
+        for layer in range(layers):
+            reads, writes = widths[layer], widths[layer + 1]
+            weight, bias = places[r, layer]
+            _in_panels(weights, weight, reads, writes, panels, of_weights)
+            if bias >= 0:
+                biases[of_biases : of_biases + writes] = weights[bias : bias + writes]
+            of_weights += reads * wide[layer + 1]
+            of_biases += wide[layer + 1]
+        for first in range(0, examples, AT_A_TIME):
+            count = min(AT_A_TIME, examples - first)
+            read = inputs[r * apart + first * widths[0] : r * apart + (first + count) * widths[0]]
+            of_weights, of_biases = 0, 0
+            for layer in range(layers):
+                reads, writes = widths[layer], wide[layer + 1]
+                written = own[: count * writes]
+                _by_panels(read, reads, panels, of_weights, biases, of_biases, written, count, writes, reads)
+                if layer + 1 < layers:
+                    for at in range(len(written)):
+                        written[at] = zero if written[at] <= zero else written[at]
+                of_weights += reads * writes
+                of_biases += writes
+                read = written
+                own, other = other, own
+            put_out = widths[-1]
+            found = outputs[(r * examples + first) * put_out : (r * examples + first + count) * put_out]
+            for n in range(count):
+                for o in range(put_out):
+                    found[n * put_out + o] = read[n * wide[-1] + o]
 
 
 @contracted
@@ -134,12 +187,12 @@ def _forward(
         written = hidden[spot : spot + examples * writes] if layer + 1 < layers else outputs
         spot += examples * writes
         if _turns_weights(reads, writes, examples):
-            turn(weights, weight, reads, writes, reads, turned, 0, writes)
+            _in_panels(weights, weight, reads, writes, turned, 0)
             if bias >= 0:
                 start, start_at = weights, bias
             else:
                 start, start_at = nothing, 0
-            _by_columns(read, reads, turned, 0, writes, start, start_at, written, examples, writes, reads)
+            _by_panels(read, reads, turned, 0, start, start_at, written, examples, writes, reads)
         else:
             turn(read, 0, reads, examples, reads, turned, 0, wide)
             for o in range(writes):
@@ -250,6 +303,38 @@ def _by_columns(
             product(
                 a, m * a_row, b, b_at + n, start, start_at + n, c, m * columns + n, one,
                 here, here, 1, steps, tall, wide, a_row, 1, b_row, 0, columns,
+            )  # fmt: skip
+            m += tall
+        n += wide
+
+
+@inlined
+def _in_panels(weights: Array, first: int, reads: int, writes: int, panels: Array, panels_at: int) -> None:
+    """A layer's weights turned, the columns of each product by themselves: what it reads lies together.
+
+    There are as many columns as the next multiple of `LEAST`; those beyond `writes` are left as they are.
+    """
+    columns, n = writes + -writes % LEAST, 0
+    while n < columns:
+        wide = columns_of(columns - n)
+        turn(weights, first + n * reads, reads, min(wide, writes - n), reads, panels, panels_at + n * reads, wide)
+        n += wide
+
+
+@inlined
+def _by_panels(
+    a: Array, a_row: int, panels: Array, panels_at: int, start: Array, start_at: int,
+    c: Array, rows: int, columns: int, steps: int,
+) -> None:  # fmt: skip
+    """c[m, n] = start[n] + the sum over k of a[m, k] b[k, n] for b that `_in_panels` turned."""
+    here, n, one = np.zeros(1, np.int64), 0, c.dtype.type(1)
+    while n < columns:
+        wide, m = columns_of(columns - n), 0
+        while m < rows:
+            tall = rows_alone(rows - m)
+            product(
+                a, m * a_row, panels, panels_at + n * steps, start, start_at + n, c, m * columns + n, one,
+                here, here, 1, steps, tall, wide, a_row, 1, wide, 0, columns,
             )  # fmt: skip
             m += tall
         n += wide
