@@ -254,7 +254,7 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
         inputs, targets = _changed(job, progress, weights, inputs, targets, chunk)
         rate = job.rate * job.schedule(step, steps)
         if whole:
-            run.losses[:, step] = whole.descend(inputs, targets, rate, decay, keep=keep)
+            run.losses[:, step] = _descend(job, whole, inputs, targets, rate, decay, keep=keep)
         else:
             run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=keep)
             if follows:
@@ -274,11 +274,30 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
 
 
 def _whole_steps(job: _Job, chain: Chain, chunk: int) -> PerceptronStep | None:
-    """What takes whole steps in one call: perceptrons, by plain gradient descent on the cross-entropy."""
-    plain = isinstance(job.algorithm, SGD) and job.algorithm.plain and job.run.readout == Readout()
+    """What takes whole steps without a pass over weights and gradients of its own: perceptrons, by plain SGD."""
+    plain = isinstance(job.algorithm, SGD) and job.algorithm.plain
     batch = job.data.index.shape[1] if job.batch is None else job.batch
-    fits = job.loss == losses.CrossEntropy() and job.data.classes <= job.network.outputs and batch <= chunk
-    return chain.perceptron if plain and fits else None
+    return chain.perceptron if plain and batch <= chunk else None
+
+
+def _descend(
+    job: _Job,
+    perceptron: PerceptronStep,
+    inputs: Tensor,
+    targets: Tensor,
+    rate: Tensor,
+    decay: Tensor | None,
+    *,
+    keep: float,
+) -> Tensor:
+    """A step of `_whole_steps`; gives the mean loss, (replica,)."""
+    readout = job.run.readout
+    if job.loss == losses.CrossEntropy() and readout == Readout() and job.data.classes <= job.network.outputs:
+        return perceptron.descend(inputs, targets, rate, decay, keep=keep)
+    seen = readout.of(job.network, perceptron.forward(inputs.flatten(2)), inputs)
+    each, of_outputs = job.loss.value_and_gradient(seen, targets)
+    perceptron.follow(readout.gradient(of_outputs).div_(inputs.shape[1]), rate, decay, keep=keep)
+    return each.mean(dim=1)
 
 
 def _end(run: Run, taken: int, which: Tensor) -> None:

@@ -126,12 +126,17 @@ def test_a_whole_step_is_what_its_parts_are(
         gradient += decay.to(dtype) * other.flat
     other.flat.sub_(rate.to(dtype) * gradient)
 
-    step = bound(network, weights, velocity, together=True).perceptron
-    assert step is not None
-    losses = step.descend(inputs, labels, rate, decay, keep=keep)
-    assert close(losses, each.mean(dim=1))
-    assert close(velocity, gradient)
-    assert close(weights.flat, other.flat)
+    for in_one in (True, False):
+        own, into = weights.clone(), velocity.clone()
+        step = bound(network, own, into, together=True).perceptron
+        assert step is not None
+        if in_one:
+            assert close(step.descend(inputs, labels, rate, decay, keep=keep), each.mean(dim=1))
+        else:
+            found = CrossEntropy().gradient(step.forward(inputs), labels)
+            step.follow(found / examples, rate, decay, keep=keep)
+        assert close(into, gradient)
+        assert close(own.flat, other.flat)
 
 
 def evaluated(network: Network, weights: Weights, inputs: Tensor, *, together: bool) -> Tensor:

@@ -146,16 +146,23 @@ class PerceptronStep:
     def backward(self, gradient: Tensor, *, keep: float) -> Tensor | None:
         if self.wanted:
             self.passed = room(self.passed, tuple(self.inputs.shape), gradient)
-        perceptron_kernels.backward(
-            _flat(self.inputs), self.hidden, _flat(gradient.contiguous()), self.weights, self.places,
-            self.into, self.into_places, float(keep), self.widths, gradient.shape[1], _flat(self.passed),
-        )  # fmt: skip
+        nothing = np.empty(0, self.weights.dtype)
+        self._back(gradient, keep, nothing, nothing)
         return self.passed if self.wanted else None
 
-    def descend(self, inputs: Tensor, labels: Tensor, rate: Tensor, decay: Tensor | None, *, keep: float) -> Tensor:
-        """A whole step of gradient descent on the mean cross-entropy; gives that, (replica,).
+    def follow(self, gradient: Tensor, rate: Tensor, decay: Tensor | None, *, keep: float) -> None:
+        """The backward pass and a step of gradient descent: v <- keep v + g + decay w, then w <- w - rate v.
 
-        v <- keep v + g + decay w, then w <- w - rate v; gradients g were bound to where v is.
+        Args:
+            gradient: (replica, example, output), of the outputs that `forward` gave last; g were bound to where v is.
+            rate: (replica, 1), as is `decay`.
+            decay: None for none.
+            keep: 0 if there was no v before.
+        """
+        self._back(gradient, keep, *self._of_replicas(rate, decay))
+
+    def descend(self, inputs: Tensor, labels: Tensor, rate: Tensor, decay: Tensor | None, *, keep: float) -> Tensor:
+        """A whole step of gradient descent on the mean cross-entropy, as `follow` has it; gives that, (replica,).
 
         Args:
             inputs: (replica, example, ...).
@@ -168,13 +175,22 @@ class PerceptronStep:
             ShapeError: the weights take other inputs.
         """
         replicas, examples = labels.shape
-        losses, none = np.empty(replicas, self.weights.dtype), np.zeros(replicas, self.weights.dtype)
-        rates, decays = (none if each is None else _flat(each.to(inputs.dtype)) for each in (rate, decay))
+        losses = np.empty(replicas, self.weights.dtype)
         perceptron_kernels.descend(
             _flat(self._fitting(inputs.flatten(2))), _flat(labels.contiguous()), self.weights, self.places, self.into,
-            self.into_places, float(keep), self.widths, examples, rates, decays, losses,
+            self.into_places, float(keep), self.widths, examples, *self._of_replicas(rate, decay), losses,
         )  # fmt: skip
         return torch.from_numpy(losses)
+
+    def _back(self, gradient: Tensor, keep: float, rate: Array, decay: Array) -> None:
+        perceptron_kernels.backward(
+            _flat(self.inputs), self.hidden, _flat(gradient.contiguous()), self.weights, self.places, self.into,
+            self.into_places, float(keep), self.widths, gradient.shape[1], _flat(self.passed), rate, decay,
+        )  # fmt: skip
+
+    def _of_replicas(self, rate: Tensor, decay: Tensor | None) -> tuple[Array, Array]:
+        rates = _flat(rate.to(self.inputs.dtype))
+        return rates, np.zeros_like(rates) if decay is None else _flat(decay.to(self.inputs.dtype))
 
     def _fitting(self, inputs: Tensor) -> Tensor:
         """The inputs, contiguous; the loops would read past the end of others."""

@@ -96,20 +96,23 @@ def backward(
     widths: Integers,
     examples: int,
     passed: Array,
+    rate: Array,
+    decay: Array,
 ) -> None:
     """Gradients g of the weights: what is in their place, h, becomes keep h + g, or g if keep is 0.
 
     `gradient` (replica, example, output) is that of the outputs, `passed` (replica, example, input) will be that of the
-    inputs if it is not empty.
+    inputs if it is not empty. If `rate` and `decay` (replica,) are not empty, h is a velocity, and the weights follow:
+    h <- keep h + g + decay w, then w <- w - rate h.
     """
     replicas, behind, put_out = len(places), examples * widths[1:-1].sum(), examples * widths[-1]
-    rate = inputs.dtype.type(0)
+    moves, zero = len(rate) > 0, inputs.dtype.type(0)
     for r in range(replicas):
         first, last = r * examples * widths[0], (r + 1) * examples * widths[0]
         own, of_outputs = hidden[r * behind : (r + 1) * behind], gradient[r * put_out : (r + 1) * put_out]
         _backward(
             inputs[first:last], own, of_outputs, weights, places[r], into, into_places[r], keep, widths, examples,
-            passed[first:last], False, rate, rate,
+            passed[first:last], moves, rate[r] if moves else zero, decay[r] if moves else zero,
         )  # fmt: skip
 
 
