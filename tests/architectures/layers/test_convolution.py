@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from refute.architectures import Network
 from refute.architectures.layers import Activation, Convolution, Dense, Flatten
-from refute.architectures.layers.convolution import CompiledStep, LibraryStep, _compiled
+from refute.architectures.layers.convolution import CompiledStep, LibraryStep, _compiled, _pairs
+from refute.architectures.layers.small_products import WIDEST
 from refute.architectures.network import channels_together
 from refute.attacks import PGD
 
@@ -63,6 +66,36 @@ def test_gradients_and_gradients_of_gradients(name: str) -> None:
 
     assert torch.autograd.gradcheck(outputs, leaves)
     assert torch.autograd.gradgradcheck(outputs, leaves)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from([1, 3, 8, 16]), st.sampled_from([3, 6, 8]), st.sampled_from([1, 2, 3, 5]), st.integers(0, 6),
+    st.integers(1, 20), st.integers(1, 9), st.integers(1, 20), st.booleans(),
+)  # fmt: skip
+def test_two_pixels_taken_for_one(
+    inputs: int, outputs: int, size: int, padding: int, examples: int, half: int, height: int, bias: bool
+) -> None:
+    layer = Convolution("conv", inputs, outputs, size, padding=padding, bias=bias)
+    width = 2 * half - 2 * padding + size - 1  # of the inputs; the outputs' is even
+    if width < 1 or height + 2 * padding < size:
+        return
+    generator = torch.Generator().manual_seed(0)
+    x = channels_together(torch.randn(2, examples, inputs, height, width, generator=generator))
+    weights = {slot.name: torch.randn((2, *slot.shape), generator=generator) for slot in layer.slots()}
+    assert _pairs(8, 1, 2 * half, weights["conv.weight"].numpy()) is (WIDEST == 64)
+    into = {name: torch.zeros_like(each) for name, each in weights.items()}
+    step = CompiledStep(layer, weights, into, wanted=True)
+    found = step.forward(x).clone()
+    gradient = torch.randn(found.shape, generator=generator)
+    passed = step.backward(channels_together(gradient), keep=0)
+    assert passed is not None
+
+    leaves = [each.double().requires_grad_() for each in (x, *weights.values())]
+    wanted = by_torch(layer, leaves[0], dict(zip(weights, leaves[1:], strict=True)))
+    of_inputs, *of_weights = torch.autograd.grad(wanted, leaves, gradient.double())
+    for ours, theirs in zip((found, passed, *into.values()), (wanted, of_inputs, *of_weights), strict=True):
+        assert (ours - theirs).abs().max() <= 1e-5 * max(1, theirs.abs().max())
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -85,7 +85,7 @@ def ours(problem: Problem, inputs: Array, weights: Array, biases: Array, gradien
     start = np.zeros((shape[0], shape[2]), weights.dtype)
     kernels.run(gradient, turned, start, of_inputs, [backward_axis(side, *problem.form) for side in sides])
     found, of_weights = np.full_like(first, np.nan), np.ones_like(weights)
-    kernels.gather(inputs, gradient, found, *problem.form)
+    kernels.gather(inputs, gradient, found, (problem.kernel,) * 2, (problem.stride,) * 2, problem.margin)
     kernels.tap_last(found, keep, of_weights)
     return Found(outputs, of_weights, of_inputs)
 
@@ -154,7 +154,7 @@ def test_few_channels_come_in(inputs: int) -> None:
     outputs = np.empty_like(given_arrays[3])
     kernels.run(given_arrays[0], first, given_arrays[2], outputs, [tall, forward_axis(13, 3, 1, 1)])
     found, of_weights = np.empty_like(first), np.empty_like(weights)
-    kernels.gather(given_arrays[0], given_arrays[3], found, 3, 1, 1)
+    kernels.gather(given_arrays[0], given_arrays[3], found, (3, 3), (1, 1), 1)
     kernels.tap_last(found, 0.0, of_weights)
     wanted = by_torch(problem, *given_arrays)
     assert apart(outputs, wanted.outputs) < 1e-12

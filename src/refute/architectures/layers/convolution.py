@@ -15,7 +15,7 @@ from refute.architectures.layers.axes import backward_axis, forward_axis
 from refute.architectures.layers.images import by_replica, joined, parts_of, side_by_side
 from refute.architectures.layers.interface import Shape, Slot, Step, Tensors
 from refute.architectures.layers.kernels import Array
-from refute.architectures.layers.small_products import LEAST
+from refute.architectures.layers.small_products import LEAST, WIDEST
 from refute.architectures.products import put
 
 LARGE = 9 * 64 * 64
@@ -76,6 +76,10 @@ class _Loops:
 
     Channels that are missing to a multiple of `LEAST` are added to what is written, and left out of what is given.
     Images of few channels get their margin of zeros, so that all pixels are alike: long loops cost less than zeros.
+
+    If `LEAST` channels are written, two pixels beside one another are taken for one with twice as many: a kernel of one
+    more column, half of whose outer columns is zero, that moves on by two. A register is full then, so that twelve
+    products do what were eighteen of 3 x 3. A number that is not finite reaches one pixel more for it.
     """
 
     def __init__(self, layer: Convolution, weight: Tensor, bias: Tensor | None) -> None:
@@ -90,14 +94,18 @@ class _Loops:
     def forward(self, inputs: Array) -> Tensor:
         """Outputs, of inputs with their `widened` margin; valid until the next call."""
         _, examples, height, width, channels = inputs.shape
-        axes, written = [forward_axis(side, *self.form) for side in (height, width)], _whole(self.layer.outputs)
-        tall, wide = (len(axis.counts) for axis in axes)
-        self.outputs = _room(self.outputs, (self.replicas, examples, tall, wide, written))
+        (size, stride, margin), written = self.form, _whole(self.layer.outputs)
+        down, along = (forward_axis(side, *self.form) for side in (height, width))
+        tall, wide = len(down.counts), len(along.counts)
+        self.outputs = outputs = _room(self.outputs, (self.replicas, examples, tall, wide, written))
         weight = np.zeros((self.replicas, self.taps, channels, written), inputs.dtype)
         convolution_kernels.tap_first(self.weight, False, weight)
         start = np.zeros((self.replicas, written), inputs.dtype)
         start[:, : self.layer.outputs] = 0 if self.bias is None else self.bias
-        convolution_kernels.run(inputs, weight, start, self.outputs, axes)
+        if _pairs(written, stride, wide, inputs):
+            weight, start, outputs = _paired(weight, size), np.tile(start, 2), _by_pairs(outputs)
+            along = forward_axis(width, size + 1, 2, margin)
+        convolution_kernels.run(inputs, weight, start, outputs, (down, along))
         return as_replicas(self.outputs)[:, :, : self.layer.outputs]
 
     def widened(self, inputs: Array) -> Array:
@@ -113,29 +121,60 @@ class _Loops:
 
     def of_weight(self, inputs: Array, gradient: Array) -> Array:
         """(replica, tap, in, out), perhaps with more `out` than there are; of inputs with their `widened` margin."""
-        outputs = self.layer.outputs
-        found = np.empty((self.replicas, self.taps, self.layer.inputs, _whole(outputs)), inputs.dtype)
-        if _whole(outputs) > outputs:
-            whole = np.zeros((*gradient.shape[:4], _whole(outputs)), gradient.dtype)
+        outputs, written, (size, stride, margin) = self.layer.outputs, _whole(self.layer.outputs), self.form
+        if written > outputs:
+            whole = np.zeros((*gradient.shape[:4], written), gradient.dtype)
             whole[..., :outputs] = gradient
             gradient = whole
-        convolution_kernels.gather(inputs, gradient, found, *self.form)
+        if _pairs(written, stride, gradient.shape[3], inputs):
+            found = np.empty((self.replicas, size, size + 1, self.layer.inputs, 2 * written), inputs.dtype)
+            convolution_kernels.gather(inputs, _by_pairs(gradient), found, (size, size + 1), (1, 2), margin)
+            summed: Array = found[:, :, :-1, :, :written] + found[:, :, 1:, :, written:]
+            return summed.reshape(self.replicas, self.taps, self.layer.inputs, written)
+        found = np.empty((self.replicas, self.taps, self.layer.inputs, written), inputs.dtype)
+        convolution_kernels.gather(inputs, gradient, found, (size, size), (stride, stride), margin)
         return found
 
     def of_inputs(self, gradient: Array, size: Sequence[int]) -> Tensor:
         """`size` is the height and width of the inputs; valid until the next call."""
-        form, written = (self.layer.size, self.layer.stride, self.layer.margin), _whole(self.layer.inputs)
-        axes = [backward_axis(side, *form) for side in size]
-        self.passed = _room(self.passed, (*gradient.shape[:2], *size, written))
+        kernel, stride, margin = self.layer.size, self.layer.stride, self.layer.margin
+        written = _whole(self.layer.inputs)
+        down, along = (backward_axis(side, kernel, stride, margin) for side in size)
+        self.passed = passed = _room(self.passed, (*gradient.shape[:2], *size, written))
         weight = np.zeros((self.replicas, self.taps, self.layer.outputs, written), gradient.dtype)
         convolution_kernels.tap_first(self.weight, True, weight)
-        convolution_kernels.run(gradient, weight, np.zeros((self.replicas, written), gradient.dtype), self.passed, axes)
+        if _pairs(written, stride, size[1], gradient):
+            weight, passed = _paired(weight, kernel), _by_pairs(passed)
+            along = forward_axis(gradient.shape[3], kernel + 1, 2, kernel - 1 - margin)
+        start = np.zeros((self.replicas, passed.shape[4]), gradient.dtype)
+        convolution_kernels.run(gradient, weight, start, passed, (down, along))
         return as_replicas(self.passed)[:, :, : self.layer.inputs]
 
 
 def _by_taps(weight: Tensor) -> Array:
     """(replica, out, in, tap), the same memory."""
     return weight.detach().view(*weight.shape[:3], -1).numpy()
+
+
+def _pairs(written: int, stride: int, wide: int, read: Array) -> bool:
+    """Whether two of `wide` pixels of a row are taken for one."""
+    half_full = written * read.itemsize < WIDEST
+    return half_full and written == LEAST and stride == 1 and wide % 2 == 0
+
+
+def _paired(weight: Array, size: int) -> Array:
+    """(replica, tap, in, both pixels' out) of weights (replica, tap, in, out): a column of taps more."""
+    replicas, _, channels, written = weight.shape
+    own = weight.reshape(replicas, size, size, channels, written)
+    both = np.zeros((replicas, size, size + 1, channels, 2 * written), weight.dtype)
+    both[:, :, :-1, :, :written], both[:, :, 1:, :, written:] = own, own
+    return both.reshape(replicas, -1, channels, 2 * written)
+
+
+def _by_pairs(images: Array) -> Array:
+    """Two pixels of a row as one, the same memory."""
+    replicas, examples, tall, wide, channels = images.shape
+    return images.reshape(replicas, examples, tall, wide // 2, 2 * channels)
 
 
 def _whole(channels: int) -> int:

@@ -25,6 +25,7 @@ from refute.architectures.layers.kernels import Array, contracted, inlined
 from refute.architectures.layers.small_products import MOST, columns_of, product, rows_alone, rows_from
 
 Shape = tuple[int, int, int, int, int, int, int, int]
+Pair = tuple[int, int]
 
 IN_CORE, NEAR = 64 * 1024, 256 * 1024
 """Bytes of images taken together, for the gradient of weights and for the outputs, so that caches hold them."""
@@ -39,7 +40,7 @@ def convolve(
     start: Array,
     outputs: Array,
     shape: Shape,
-    kernel: int,
+    kernel: Pair,
     down: tuple[Integers, Integers],
     along: tuple[Integers, Integers, Integers],
     reading: int,
@@ -48,20 +49,21 @@ def convolve(
     """Outputs, or the gradient of the inputs, of all replicas.
 
     `shape`: replicas, examples, height, width and channels of what is read, then of what is written; channels written
-    are a multiple of `LEAST`. `start` (replica, channel) is where sums begin: the bias. `down`: taps and counts of an
-    `Axis`; `along`: those and runs, with `reading` and `dense`.
+    are a multiple of `LEAST`. `kernel`: rows and columns of taps. `start` (replica, channel) is where sums begin: the
+    bias. `down`: taps and counts of an `Axis`; `along`: those and runs, with `reading` and `dense`.
     """
     one = inputs.dtype.type(1)
+    all_taps, in_a_row = kernel[0] * kernel[1], kernel[1]
     replicas, examples, height, width, channels, tall, wide, written = shape
     row, read_image, written_image = width * channels, height * width * channels, tall * wide * written
     tap, runs, apart = channels * written, along[2], reading * channels
-    read_taps, weight_taps = np.empty(kernel * kernel, np.int64), np.empty(kernel * kernel, np.int64)
+    read_taps, weight_taps = np.empty(all_taps, np.int64), np.empty(all_taps, np.int64)
     chunk = MOST * max(1, NEAR // (MOST * read_image * inputs.itemsize))
     for r in range(replicas):
         block = 0
         while block < written:
             columns = columns_of(written - block)
-            own, begin = r * kernel * kernel * tap + block, r * written + block
+            own, begin = r * all_taps * tap + block, r * written + block
             for first in range(0, examples, chunk):
                 together = min(chunk, examples - first)
                 read, write = (r * examples + first) * read_image, (r * examples + first) * written_image + block
@@ -72,7 +74,7 @@ def convolve(
                         for p in range(down[1][i]):
                             for q in range(1 if dense else beside):
                                 read_taps[taps] = down[0][i, p, 1] * row + along[0][j, q, 1] * channels
-                                weight_taps[taps] = (down[0][i, p, 0] * kernel + along[0][j, q, 0]) * tap
+                                weight_taps[taps] = (down[0][i, p, 0] * in_a_row + along[0][j, q, 0]) * tap
                                 taps += 1
                         steps = beside * channels if dense else channels
                         at = write + (i * wide + j) * written
@@ -98,14 +100,14 @@ def convolve(
 def run(inputs: Array, weights: Array, start: Array, outputs: Array, axes: Sequence[Axis]) -> None:
     """`convolve` of arrays with all their axes; `axes` are those of the height and of the width."""
     down, along = axes
-    kernel = down.taps.shape[1]
+    kernel = down.taps.shape[1], along.taps.shape[1]
     shape = *inputs.shape, *outputs.shape[2:]
     pixels = (down.taps, down.counts), (along.taps, along.counts, along.runs)
     read, own, begin, written = (each.reshape(-1) for each in (inputs, weights, np.ascontiguousarray(start), outputs))
     convolve(read, own, begin, written, shape, kernel, *pixels, along.reading, along.dense)
 
 
-def gather(inputs: Array, gradient: Array, found: Array, kernel: int, stride: int, margin: int) -> None:
+def gather(inputs: Array, gradient: Array, found: Array, kernel: Pair, stride: Pair, margin: int) -> None:
     """`correlate` of arrays with all their axes."""
     shape = *inputs.shape, *gradient.shape[2:]
     correlate(inputs.reshape(-1), gradient.reshape(-1), found.reshape(-1), shape, kernel, stride, margin)
@@ -113,47 +115,48 @@ def gather(inputs: Array, gradient: Array, found: Array, kernel: int, stride: in
 
 @contracted
 def correlate(
-    inputs: Array, gradient: Array, found: Array, shape: Shape, kernel: int, stride: int, margin: int
+    inputs: Array, gradient: Array, found: Array, shape: Shape, kernel: Pair, stride: Pair, margin: int
 ) -> None:
     """Gradients of the weights (replica, tap row, tap column, channel in, channel out).
 
     `shape`: replicas, examples, height, width and channels of the inputs, then of the gradient of the outputs, whose
-    channels are a multiple of `LEAST`.
+    channels are a multiple of `LEAST`. `kernel` and `stride` are those of rows, then of columns.
     """
+    in_a_row, (down, along) = kernel[1], stride
     one = inputs.dtype.type(1)
     replicas, examples, height, width, channels, tall, wide, written = shape
     image, of_image = height * width * channels, tall * wide * written
     chunk = min(max(1, examples), max(4, IN_CORE // ((image + of_image) * inputs.itemsize)))
     along_rows = wide >= SHORT
     most = chunk * tall if along_rows else tall * wide
-    rows = kernel * channels if margin == 0 else channels  # without a margin, all taps beside one another meet the same
+    rows = in_a_row * channels if margin == 0 else channels  # without a margin, taps beside one another meet the same
     read_taps, of_taps = np.empty(most, np.int64), np.empty(most, np.int64)
     found[:] = 0
     for r in range(replicas):
         for first in range(0, examples, chunk):
             together = min(chunk, examples - first)
             read, of_outputs = (r * examples + first) * image, (r * examples + first) * of_image
-            for p in range(kernel):
-                top, bottom = inside(p, height, tall, stride, margin)
-                for q in range(1 if margin == 0 else kernel):
-                    left, right = inside(q, width, wide, stride, margin)
+            for p in range(kernel[0]):
+                top, bottom = inside(p, height, tall, down, margin)
+                for q in range(1 if margin == 0 else in_a_row):
+                    left, right = inside(q, width, wide, along, margin)
                     taps, corner = 0, (p - margin) * width + q - margin
                     if along_rows and right > left:
                         for n in range(together):
                             for i in range(top, bottom):
-                                pixel = (i * width + left) * stride + corner
+                                pixel = i * down * width + left * along + corner
                                 read_taps[taps] = n * image + pixel * channels
                                 of_taps[taps] = n * of_image + (i * wide + left) * written
                                 taps += 1
-                        steps, step, of_step = right - left, stride * channels, written
+                        steps, step, of_step = right - left, along * channels, written
                     else:
                         for i in range(top, bottom):
                             for j in range(left, right):
-                                read_taps[taps] = ((i * width + j) * stride + corner) * channels
+                                read_taps[taps] = (i * down * width + j * along + corner) * channels
                                 of_taps[taps] = (i * wide + j) * written
                                 taps += 1
                         steps, step, of_step = together, image, of_image
-                    tap = ((r * kernel + p) * kernel + q) * channels * written
+                    tap = ((r * kernel[0] + p) * in_a_row + q) * channels * written
                     block = 0
                     while block < written:
                         columns = columns_of(written - block)
