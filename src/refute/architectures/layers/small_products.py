@@ -23,9 +23,11 @@ WIDEST = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16
 """Bytes of a vector register."""
 MANY_REGISTERS = WIDEST == 64 or not X86
 """Whether there are 32 vector registers, not 16."""
-HEIGHTS = (12, 8, 4, 3, 1) if MANY_REGISTERS else (6, 4, 3, 1)
+MOST, HALF = (12, 8) if MANY_REGISTERS else (6, 4)
+FITTING = 14 if MANY_REGISTERS else MOST
+"""Rows for which registers just suffice: the inner pixels of a row of 16, taken where nothing is left then."""
+HEIGHTS = tuple(sorted({FITTING, MOST, HALF, 4, 3, 1}, reverse=True))
 """Rows of a product that are taken together."""
-MOST, HALF = HEIGHTS[:2]
 BLOCK = WIDEST // 2
 HALF_BLOCK = max(8, BLOCK // 2)
 LEAST = 8
@@ -213,6 +215,8 @@ def columns_of(left: int) -> int:
 @inlined
 def rows_alone(left: int) -> int:
     """How many of the rows left to take together, none of them twice."""
+    if left in (FITTING, 2 * FITTING):
+        return FITTING
     if left >= MOST and left != 2 * HALF:
         return MOST
     return HALF if left >= HALF else (4 if left >= 4 else (3 if left == 3 else 1))
@@ -222,6 +226,8 @@ def rows_alone(left: int) -> int:
 def rows_from(done: int, rows: int) -> tuple[int, int]:
     """How many rows to take together, and from where on: a few of them a second time rather than very few."""
     left = rows - done
+    if left in (FITTING, 2 * FITTING):
+        return FITTING, done
     if left >= MOST and not MOST < left <= 2 * HALF:
         return MOST, done
     size = HALF if left > 4 and rows >= HALF else (4 if rows >= 4 else (3 if left == 3 else 1))
