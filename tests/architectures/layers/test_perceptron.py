@@ -177,6 +177,14 @@ def test_evaluations_of_inputs_that_lie_apart_or_are_no_numbers() -> None:
         evaluated(network, weights, inputs.double(), together=True)  # torch's own words, as without the loops
 
 
+@pytest.mark.parametrize(("takes", "shape"), [((5, 8), (7, 5, 8)), ((5, 8), (2, 7, 5, 8)), ((8,), (3, 7, 8))], ids=str)
+def test_evaluations_of_other_inputs_are_refused(takes: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    network = Network("no flatten", (Dense("a", 8, 16), Activation("relu"), Dense("b", 16, 2)), takes, 2)
+    weights = drawn(network, 2, torch.float32)
+    with pytest.raises(ShapeError, match="8 numbers an example"):
+        evaluated(network, weights, torch.zeros(shape), together=True)
+
+
 def test_which_nets_are_evaluated_by_the_loops() -> None:
     relu, a, b = Activation("relu"), Dense("a", 8, 16), Dense("b", 16, 8)
     for layers, taken in (([Flatten(), a, relu, b], True), ([a, relu, b, relu], False), ([a], False)):

@@ -10,7 +10,9 @@ Inner loops write to few arrays, because the compiler proves before each of them
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -20,6 +22,9 @@ from numpy.typing import NDArray
 Function = TypeVar("Function", bound=Callable[..., Any])
 Array = NDArray[Any]
 
+NEWEST_SOURCE = max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+"""When a module of this folder was changed last."""
+
 
 def compiled(function: Function, *, contract: bool = False, inline: bool = False) -> Function:
     """The function as machine code, compiled when it is first called and kept on disk where that can be written to."""
@@ -27,9 +32,21 @@ def compiled(function: Function, *, contract: bool = False, inline: bool = False
     make = partial(numba.njit, error_model="numpy", fastmath=fastmath, forceinline=inline)
     try:
         ready = make(cache=True)(function)
+        forget_older(Path(ready.stats.cache_path or ""), function.__qualname__, NEWEST_SOURCE)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written to
         ready = make()(function)
     return cast(Function, ready)
+
+
+def forget_older(folder: Path, function: str, time: float) -> None:
+    """Remove what is kept of that function's machine code from before that time.
+
+    numba looks at the function's own file alone, but a loop is made of what several modules say.
+    """
+    for index in folder.glob(f"*.{function}-*.nbi"):
+        with suppress(OSError):  # another process was faster, or it can't be written to
+            if index.stat().st_mtime < time:
+                index.unlink()
 
 
 def contracted(function: Function) -> Function:

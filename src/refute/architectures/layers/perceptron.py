@@ -54,10 +54,16 @@ class Perceptron:
         return PerceptronStep(self, weights, gradients, wanted=wanted)
 
     def evaluate(self, inputs: Tensor, weights: Tensors, *, shared: bool) -> Tensor:
-        """Outputs (replica, example, output) of inputs (example, ...) that are `shared`, or (replica, example, ...)."""
+        """Outputs (replica, example, output) of inputs (example, ...) that are `shared`, or (replica, example, ...).
+
+        Raises:
+            ShapeError: the weights take other inputs.
+        """
         memory, places = _placed(self, weights)
         widths = _widths(self)
         examples = len(inputs) if shared else inputs.shape[1]
+        if inputs.numel() != (1 if shared else len(places)) * examples * int(widths[0]):
+            raise ShapeError(f"the weights are for {widths[0]} numbers an example, {tuple(inputs.shape)} came")
         outputs = torch.empty(len(places), examples, int(widths[-1]), dtype=inputs.dtype)
         apart = 0 if shared else examples * int(widths[0])
         read = _flat(inputs.contiguous())
