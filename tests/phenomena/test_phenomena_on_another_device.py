@@ -42,12 +42,13 @@ SMALL: dict[str, Level] = {
     "word_starts": 4,
 }
 
+# not the linear net of edge-of-stability: its sharpness is constant, so that ranks of it are those of rounding
 COHORTS: dict[str, dict[str, Any]] = {
     "adversarial-training-hurts-generalization": {"training": "adversarial", "dataset": "staircase"},
     "autoencoder-memorization": {"architecture": "fc", "depth": 3},
     "bad-global-minima": {"epochs": 0},
     "batch-norm-adversarial-vulnerability": {"architecture": "mlp", "arm": "batch"},
-    "edge-of-stability": {"architecture": "linear"},
+    "edge-of-stability": {"architecture": "deep-tanh"},
     "identity-crisis": {"family": "conv", "depth": 1},
     "implicit-bias-max-margin": {"model": "linear", "optimizer": "gd"},
     "layer-criticality": {"architecture": "fc-4-bn"},
