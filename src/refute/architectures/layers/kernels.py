@@ -9,6 +9,7 @@ summed by itself and in the order of the rows, whatever stands beside it: packin
 Inner loops write to few arrays, because the compiler proves before each of them that these do not overlap others.
 """
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -43,10 +44,12 @@ def forget_older(folder: Path, function: str, time: float) -> None:
 
     numba looks at the function's own file alone, but a loop is made of what several modules say.
     """
-    for index in folder.glob(f"*.{function}-*.nbi"):
-        with suppress(OSError):  # another process was faster, or it can't be written to
-            if index.stat().st_mtime < time:
-                index.unlink()
+    for name in os.listdir(folder) if folder.is_dir() else ():  # a glob takes twice as long, at every start
+        if f".{function}-" in name and name.endswith(".nbi"):
+            index = folder / name
+            with suppress(OSError):  # another process was faster, or it can't be written to
+                if index.stat().st_mtime < time:
+                    index.unlink()
 
 
 def contracted(function: Function) -> Function:
