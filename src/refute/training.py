@@ -6,7 +6,7 @@ changes no initial weight, no data order and no noise.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -247,14 +247,17 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
     keep = float(follows.momentum) if follows else 0.0
     chain = job.network.bind(weights, gradient)
     decay = job.decay if job.decay.any() else None
-    whole = _whole_steps(job, chain, chunk)
+    whole, takes_loss = _whole_steps(job, chain, chunk), _takes_loss(job)
     for step, (inputs, targets) in enumerate(_batches(job, progress.step, steps), progress.step):
         if step in run.snapshots:
             run.snapshots[step].copy_(weights)
         inputs, targets = _changed(job, progress, weights, inputs, targets, chunk)
         rate = job.rate * job.schedule(step, steps)
-        if whole:
-            run.losses[:, step] = _descend(job, whole, inputs, targets, rate, decay, keep=keep)
+        if whole and takes_loss:
+            run.losses[:, step] = whole.descend(inputs, targets, rate, decay, keep=keep)
+        elif whole:
+            follow = partial(whole.follow, rate=rate, decay=decay)
+            run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=keep, backward=follow)
         else:
             run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=keep)
             if follows:
@@ -280,24 +283,11 @@ def _whole_steps(job: _Job, chain: Chain, chunk: int) -> PerceptronStep | None:
     return chain.perceptron if plain and batch <= chunk else None
 
 
-def _descend(
-    job: _Job,
-    perceptron: PerceptronStep,
-    inputs: Tensor,
-    targets: Tensor,
-    rate: Tensor,
-    decay: Tensor | None,
-    *,
-    keep: float,
-) -> Tensor:
-    """A step of `_whole_steps`; gives the mean loss, (replica,)."""
-    readout = job.run.readout
-    if job.loss == losses.CrossEntropy() and readout == Readout() and job.data.classes <= job.network.outputs:
-        return perceptron.descend(inputs, targets, rate, decay, keep=keep)
-    seen = readout.of(job.network, perceptron.forward(inputs.flatten(2)), inputs)
-    each, of_outputs = job.loss.value_and_gradient(seen, targets)
-    perceptron.follow(readout.gradient(of_outputs).div_(inputs.shape[1]), rate, decay, keep=keep)
-    return each.mean(dim=1)
+def _takes_loss(job: _Job) -> bool:
+    """Whether the loop of a whole step has the loss as well: it is the cross-entropy of the outputs themselves."""
+    return (
+        job.loss == losses.CrossEntropy() and job.run.readout == Readout() and job.data.classes <= job.network.outputs
+    )
 
 
 def _end(run: Run, taken: int, which: Tensor) -> None:
@@ -361,13 +351,23 @@ def _differentiate_again(
         weights.buffers[name].copy_(buffer)
 
 
-def _differentiate(job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chunk: int, *, keep: float = 0) -> Tensor:
+def _differentiate(
+    job: _Job,
+    chain: Chain,
+    inputs: Tensor,
+    targets: Tensor,
+    chunk: int,
+    *,
+    keep: float = 0,
+    backward: Callable[..., object] | None = None,
+) -> Tensor:
     """Put the gradient of the mean loss where `chain` was bound to; give the mean loss, (replica,).
 
-    `keep`: the share of what is there that stays below the gradient.
+    `keep`: the share of what is there that stays below the gradient. `backward`: instead of the chain's own.
 
     The batch goes through in chunks of about `chunk` examples: sums of gradients are those of the whole batch.
     """
+    backward = backward or chain.backward
     examples = inputs.shape[1]
     total = torch.zeros(len(inputs), device=inputs.device)
     for piece, part in enumerate(_pieces(examples, chunk)):
@@ -375,7 +375,7 @@ def _differentiate(job: _Job, chain: Chain, inputs: Tensor, targets: Tensor, chu
         outputs = chain.forward(x)
         seen = job.run.readout.of(job.network, outputs, x)
         each, of_outputs = job.loss.value_and_gradient(seen, targets[:, part])
-        chain.backward(job.run.readout.gradient(of_outputs).div_(examples), keep=1 if piece else keep)
+        backward(job.run.readout.gradient(of_outputs).div_(examples), keep=1 if piece else keep)
         total += each.sum(dim=1)
     return total / examples
 

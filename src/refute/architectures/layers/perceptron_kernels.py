@@ -47,7 +47,7 @@ def evaluate(
 
     `apart`: numbers from the inputs of one replica to those of the next, 0 if they share them.
     """
-    layers, wide, zero = len(widths) - 1, widths + -widths % LEAST, inputs.dtype.type(0)
+    layers, wide = len(widths) - 1, widths + -widths % LEAST
     panels = np.zeros((widths[:-1] * wide[1:]).sum(), inputs.dtype)  # columns beyond a layer's own stay 0
     biases = np.zeros(wide[1:].sum(), inputs.dtype)
     own, other = np.empty(AT_A_TIME * wide.max(), inputs.dtype), np.empty(AT_A_TIME * wide.max(), inputs.dtype)
@@ -68,10 +68,9 @@ def evaluate(
             for layer in range(layers):
                 reads, writes = widths[layer], wide[layer + 1]
                 written = own[: count * writes]
-                _by_panels(read, reads, panels, of_weights, biases, of_biases, written, count, writes, reads)
+                _by_columns(read, reads, panels, of_weights, 0, biases, of_biases, written, count, writes, reads)
                 if layer + 1 < layers:
-                    for at in range(len(written)):
-                        written[at] = zero if written[at] <= zero else written[at]
+                    _rectify(written)
                 of_weights += reads * writes
                 of_biases += writes
                 read = written
@@ -195,7 +194,7 @@ def _forward(
                 start, start_at = weights, bias
             else:
                 start, start_at = nothing, 0
-            _by_panels(read, reads, turned, 0, start, start_at, written, examples, writes, reads)
+            _by_columns(read, reads, turned, 0, 0, start, start_at, written, examples, writes, reads)
         else:
             turn(read, 0, reads, examples, reads, turned, 0, wide)
             for o in range(writes):
@@ -203,8 +202,7 @@ def _forward(
             _by_rows(weights, weight, reads, 1, turned, wide, found, 0, wide, one, found, 0, writes, wide, reads)
             turn(found, 0, wide, writes, examples, written, 0, writes)
         if layer + 1 < layers:
-            for at in range(len(written)):
-                written[at] = zero if written[at] <= zero else written[at]
+            _rectify(written)
         read = written
 
 
@@ -297,15 +295,19 @@ def _by_columns(
     a: Array, a_row: int, b: Array, b_at: int, b_row: int, start: Array, start_at: int,
     c: Array, rows: int, columns: int, steps: int,
 ) -> None:  # fmt: skip
-    """c[m, n] = start[n] + the sum over k of a[m, k] b[k, n], in the other order: b is read once, a again and again."""
+    """c[m, n] = start[n] + the sum over k of a[m, k] b[k, n], in the other order: b is read once, a again and again.
+
+    `b_row`: numbers from one row of b to the next, 0 if `_in_panels` turned it.
+    """
     here, n, one = np.zeros(1, np.int64), 0, c.dtype.type(1)
     while n < columns:
         wide, m = columns_of(columns - n), 0
+        b_first, b_next = (n, b_row) if b_row else (n * steps, wide)
         while m < rows:
             tall = rows_alone(rows - m)
             product(
-                a, m * a_row, b, b_at + n, start, start_at + n, c, m * columns + n, one,
-                here, here, 1, steps, tall, wide, a_row, 1, b_row, 0, columns,
+                a, m * a_row, b, b_at + b_first, start, start_at + n, c, m * columns + n, one,
+                here, here, 1, steps, tall, wide, a_row, 1, b_next, 0, columns,
             )  # fmt: skip
             m += tall
         n += wide
@@ -325,22 +327,10 @@ def _in_panels(weights: Array, first: int, reads: int, writes: int, panels: Arra
 
 
 @inlined
-def _by_panels(
-    a: Array, a_row: int, panels: Array, panels_at: int, start: Array, start_at: int,
-    c: Array, rows: int, columns: int, steps: int,
-) -> None:  # fmt: skip
-    """c[m, n] = start[n] + the sum over k of a[m, k] b[k, n] for b that `_in_panels` turned."""
-    here, n, one = np.zeros(1, np.int64), 0, c.dtype.type(1)
-    while n < columns:
-        wide, m = columns_of(columns - n), 0
-        while m < rows:
-            tall = rows_alone(rows - m)
-            product(
-                a, m * a_row, panels, panels_at + n * steps, start, start_at + n, c, m * columns + n, one,
-                here, here, 1, steps, tall, wide, a_row, 1, wide, 0, columns,
-            )  # fmt: skip
-            m += tall
-        n += wide
+def _rectify(numbers: Array) -> None:
+    zero = numbers.dtype.type(0)
+    for at in range(len(numbers)):
+        numbers[at] = zero if numbers[at] <= zero else numbers[at]
 
 
 @inlined
