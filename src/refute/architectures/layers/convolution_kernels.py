@@ -22,7 +22,7 @@ import numpy as np
 
 from refute.architectures.layers.axes import Axis, Integers
 from refute.architectures.layers.kernels import Array, contracted, inlined
-from refute.architectures.layers.small_products import MOST, columns_of, product, rows_alone, rows_from
+from refute.architectures.layers.small_products import EVERYTHING, MOST, columns_of, product, rows_alone, rows_from
 
 Shape = tuple[int, int, int, int, int, int, int, int]
 Pair = tuple[int, int]
@@ -52,7 +52,7 @@ def convolve(
     are a multiple of `LEAST`. `kernel`: rows and columns of taps. `start` (replica, channel) is where sums begin: the
     bias. `down`: taps and counts of an `Axis`; `along`: those and runs, with `reading` and `dense`.
     """
-    one = inputs.dtype.type(1)
+    one, everything = inputs.dtype.type(1), inputs.dtype.type(EVERYTHING)
     all_taps, in_a_row = kernel[0] * kernel[1], kernel[1]
     replicas, examples, height, width, channels, tall, wide, written = shape
     row, read_image, written_image = width * channels, height * width * channels, tall * wide * written
@@ -90,8 +90,8 @@ def convolve(
                                 size, m = rows_from(done, rows)
                                 product(
                                     inputs, read + n * read_next + m * read_row, weights, own, start, begin,
-                                    outputs, at + n * write_next + m * write_row, one, read_taps, weight_taps, taps,
-                                    steps, size, columns, read_row, 1, written, 0, write_row,
+                                    outputs, at + n * write_next + m * write_row, one, everything, read_taps,
+                                    weight_taps, taps, steps, size, columns, read_row, 1, written, 0, write_row,
                                 )  # fmt: skip
                                 done = m + size
             block += columns
@@ -123,7 +123,7 @@ def correlate(
     channels are a multiple of `LEAST`. `kernel` and `stride` are those of rows, then of columns.
     """
     in_a_row, (down, along) = kernel[1], stride
-    one = inputs.dtype.type(1)
+    one, everything = inputs.dtype.type(1), inputs.dtype.type(EVERYTHING)
     replicas, examples, height, width, channels, tall, wide, written = shape
     image, of_image = height * width * channels, tall * wide * written
     chunk = min(max(1, examples), max(4, IN_CORE // ((image + of_image) * inputs.itemsize)))
@@ -165,7 +165,8 @@ def correlate(
                             size, at = rows_alone(rows - done), tap + done * written + block
                             product(
                                 inputs, read + done, gradient, of_outputs + block, found, at, found, at, one,
-                                read_taps, of_taps, taps, steps, size, columns, 1, step, of_step, written, written,
+                                everything, read_taps, of_taps, taps, steps, size, columns, 1, step, of_step, written,
+                                written,
                             )  # fmt: skip
                             done += size
                         block += columns

@@ -15,10 +15,22 @@ import numpy as np
 
 from refute.architectures.layers.axes import Integers
 from refute.architectures.layers.kernels import Array, contracted, inlined
-from refute.architectures.layers.small_products import LEAST, columns_of, product, rows_alone, turn
+from refute.architectures.layers.small_products import (
+    BLOCK,
+    EVERYTHING,
+    LEAST,
+    WIDEST,
+    columns_of,
+    move,
+    product,
+    rows_alone,
+    turn,
+)
 
 AT_A_TIME = 120
 """Examples that go through all layers of an evaluation, so that they stay in cache: ten times the rows of a product."""
+PACKS, PACKED = WIDEST == 32, 2**14
+"""Whether the operands of weights' gradients are packed, from so many weights on: measured with AVX2 alone."""
 
 
 @contracted
@@ -48,6 +60,8 @@ def evaluate(
     `apart`: numbers from the inputs of one replica to those of the next, 0 if they share them.
     """
     layers, wide = len(widths) - 1, widths + -widths % LEAST
+    nothing = np.empty(0, inputs.dtype)
+    zero, everything, here = inputs.dtype.type(0), inputs.dtype.type(EVERYTHING), np.zeros(1, np.int64)
     panels = np.zeros((widths[:-1] * wide[1:]).sum(), inputs.dtype)  # columns beyond a layer's own stay 0
     biases = np.zeros(wide[1:].sum(), inputs.dtype)
     own, other = np.empty(AT_A_TIME * wide.max(), inputs.dtype), np.empty(AT_A_TIME * wide.max(), inputs.dtype)
@@ -68,9 +82,23 @@ def evaluate(
             for layer in range(layers):
                 reads, writes = widths[layer], wide[layer + 1]
                 written = own[: count * writes]
-                _by_columns(read, reads, panels, of_weights, 0, biases, of_biases, written, count, writes, reads)
-                if layer + 1 < layers:
-                    _rectify(written)
+                least = zero if layer + 1 < layers else everything
+                _by_columns(
+                    read,
+                    reads,
+                    panels,
+                    of_weights,
+                    0,
+                    nothing,
+                    biases,
+                    of_biases,
+                    least,
+                    written,
+                    here,
+                    count,
+                    writes,
+                    reads,
+                )
                 of_weights += reads * writes
                 of_biases += writes
                 read = written
@@ -180,13 +208,14 @@ def _forward(
         reads, writes = widths[layer], widths[layer + 1]
         most = max(most, reads * (writes if _turns_weights(reads, writes, examples) else wide))
     turned, found = np.empty(most, read.dtype), np.empty(widths[1:].max() * wide, read.dtype)
-    zero, one = read.dtype.type(0), read.dtype.type(1)
+    zero, one, here = read.dtype.type(0), read.dtype.type(1), np.zeros(1, np.int64)
     nothing = np.zeros(widths.max(), read.dtype)
     spot = 0
     for layer in range(layers):
         reads, writes = widths[layer], widths[layer + 1]
         weight, bias = places[layer]
         written = hidden[spot : spot + examples * writes] if layer + 1 < layers else outputs
+        least = zero if layer + 1 < layers else read.dtype.type(EVERYTHING)
         spot += examples * writes
         if _turns_weights(reads, writes, examples):
             _in_panels(weights, weight, reads, writes, turned, 0)
@@ -194,15 +223,17 @@ def _forward(
                 start, start_at = weights, bias
             else:
                 start, start_at = nothing, 0
-            _by_columns(read, reads, turned, 0, 0, start, start_at, written, examples, writes, reads)
+            _by_columns(
+                read, reads, turned, 0, 0, turned[:0], start, start_at, least, written, here, examples, writes, reads
+            )
         else:
-            turn(read, 0, reads, examples, reads, turned, 0, wide)
+            _in_panels(read, 0, reads, examples, turned, 0)
             for o in range(writes):
                 found[o * wide : (o + 1) * wide] = weights[bias + o] if bias >= 0 else zero
-            _by_rows(weights, weight, reads, 1, turned, wide, found, 0, wide, one, found, 0, writes, wide, reads)
+            _by_rows(
+                weights, weight, reads, 1, turned, 0, found, 0, wide, one, least, found, 0, here, writes, wide, reads
+            )
             turn(found, 0, wide, writes, examples, written, 0, writes)
-        if layer + 1 < layers:
-            _rectify(written)
         read = written
 
 
@@ -231,60 +262,108 @@ def _backward(
     """Of one replica. If it `moves`, `into` holds a velocity, and the weights follow it."""
     layers = len(places)
     most = examples * widths[:layers].max()
-    own, other = np.empty(most, inputs.dtype), np.empty(most, inputs.dtype)
-    nothing = np.zeros(widths.max(), inputs.dtype)
-    zero, share, one = inputs.dtype.type(0), inputs.dtype.type(keep), inputs.dtype.type(1)
+    own, unmasked = np.empty(most, inputs.dtype), np.empty(most, inputs.dtype)
+    panel = np.empty(widths[1:].max() * BLOCK, inputs.dtype)
+    turned, panels = np.empty(examples * widths[1:].max(), inputs.dtype), np.empty(most, inputs.dtype)
+    nothing, one, here = np.zeros(widths.max(), inputs.dtype), np.ones(1, inputs.dtype), np.zeros(1, np.int64)
+    zero, share, everything = inputs.dtype.type(0), inputs.dtype.type(keep), inputs.dtype.type(EVERYTHING)
     spot, d = len(hidden), gradient
     for layer in range(layers - 1, -1, -1):
         reads, writes = widths[layer], widths[layer + 1]
         spot -= examples * reads
         read = hidden[spot : spot + examples * reads] if layer else inputs
-        below = own[: examples * reads] if layer else passed
+        below = unmasked[: examples * reads] if layer else passed
         weight, bias = places[layer]
         of_weight, of_bias = into_places[layer]
+        packs = PACKS and reads * writes >= PACKED
         if len(below):
-            _by_columns(d, writes, weights, weight, reads, nothing, 0, below, examples, reads, writes)
+            _by_columns(
+                d,
+                writes,
+                weights,
+                weight,
+                reads,
+                panel[: writes * BLOCK if packs else 0],
+                nothing,
+                0,
+                everything,
+                below,
+                here,
+                examples,
+                reads,
+                writes,
+            )
+        if packs:
+            turn(d, 0, writes, examples, writes, turned, 0, examples)
+            _pack(read, reads, examples, panels)
+            a, a_row, a_step, b, b_row = turned, examples, 1, panels, 0
+        else:
+            a, a_row, a_step, b, b_row = d, 1, writes, read, reads
+        start, start_row = (into, reads) if keep else (nothing, 0)
         o = 0
         while o < writes:
             rows, at = rows_alone(writes - o), of_weight + o * reads
-            if keep:
-                _by_rows(d, o, 1, writes, read, reads, into, at, reads, share, into, at, rows, reads, examples)
-            else:
-                _by_rows(d, o, 1, writes, read, reads, nothing, 0, 0, one, into, at, rows, reads, examples)
+            _by_rows(
+                a, o * a_row, a_row, a_step, b, b_row, start, at if keep else 0, start_row, share, everything, into, at,
+                here, rows, reads, examples,
+            )  # fmt: skip
             if moves:
                 _follow(weights, weight + o * reads, into, at, rows * reads, rate, decay)
             o += rows
         if bias >= 0:
-            total = into[of_bias : of_bias + writes]
-            for o in range(writes):
-                total[o] = share * total[o] if keep else zero
-            for n in range(examples):
-                line = d[n * writes : (n + 1) * writes]
-                for o in range(writes):
-                    total[o] += line[o]
+            _add_examples(d, one, examples, writes, share, start, of_bias if keep else 0, into, of_bias, here)
             if moves:
                 _follow(weights, bias, into, of_bias, writes, rate, decay)
         if layer:
+            d = own[: examples * reads]
             for at in range(len(below)):
-                below[at] = zero if read[at] <= zero else below[at]
-        d = below
-        own, other = other, own
+                value = below[at]  # in any case: what may be skipped is a branch
+                d[at] = zero if read[at] <= zero else value
+
+
+@inlined
+def _add_examples(
+    d: Array, one: Array, examples: int, columns: int, share: float, start: Array, start_at: int, into: Array, at: int,
+    here: Integers,
+) -> None:  # fmt: skip
+    """into = share start + the sum over examples: as a product with ones, which keeps its sums in registers."""
+    if columns % LEAST == 0:
+        n = 0
+        while n < columns:
+            wide = columns_of(columns - n)
+            product(
+                one, 0, d, n, start, start_at + n, into, at + n, share, one.dtype.type(EVERYTHING),
+                here, here, 1, examples, 1, wide, 0, 0, columns, 0, 0,
+            )  # fmt: skip
+            n += wide
+    else:
+        total = into[at : at + columns]
+        for o in range(columns):
+            total[o] = share * start[start_at + o]
+        for n in range(examples):
+            line = d[n * columns : (n + 1) * columns]
+            for o in range(columns):
+                total[o] += line[o]
 
 
 @inlined
 def _by_rows(
     a: Array, a_at: int, a_row: int, a_step: int, b: Array, b_row: int, start: Array, start_at: int, start_row: int,
-    share: float, c: Array, c_at: int, rows: int, columns: int, steps: int,
+    share: float, least: float, c: Array, c_at: int, here: Integers, rows: int, columns: int, steps: int,
 ) -> None:  # fmt: skip
-    """c[m, n] = share start[m, n] + the sum over k of a[m, k] b[k, n]; c has as many columns in memory."""
-    here, m = np.zeros(1, np.int64), 0  # where the only tap is
+    """c[m, n] = share start[m, n] + the sum over k of a[m, k] b[k, n]; c has as many columns in memory.
+
+    `b_row`: numbers from one row of b to the next, 0 if it lies in panels. `here`: where the only tap is, 0.
+    """
+    m = 0
     while m < rows:
         tall, n = rows_alone(rows - m), 0
         while n < columns:
             wide, at = columns_of(columns - n), c_at + m * columns + n
+            b_first, b_next = (n, b_row) if b_row else (n * steps, wide)
             product(
-                a, a_at + m * a_row, b, n, start, start_at + m * start_row + n, c, at, share,
-                here, here, 1, steps, tall, wide, a_row, a_step, b_row, start_row, columns,
+                a, a_at + m * a_row, b, b_first, start, start_at + m * start_row + n, c, at, share, least,
+                here, here, 1, steps, tall, wide, a_row, a_step, b_next, start_row, columns,
             )  # fmt: skip
             n += wide
         m += tall
@@ -292,25 +371,47 @@ def _by_rows(
 
 @inlined
 def _by_columns(
-    a: Array, a_row: int, b: Array, b_at: int, b_row: int, start: Array, start_at: int,
-    c: Array, rows: int, columns: int, steps: int,
+    a: Array, a_row: int, b: Array, b_at: int, b_row: int, panel: Array, start: Array, start_at: int, least: float,
+    c: Array, here: Integers, rows: int, columns: int, steps: int,
 ) -> None:  # fmt: skip
     """c[m, n] = start[n] + the sum over k of a[m, k] b[k, n], in the other order: b is read once, a again and again.
 
-    `b_row`: numbers from one row of b to the next, 0 if `_in_panels` turned it.
+    Into `panel`, if it is not empty, the columns of b that a product reads are copied first.
     """
-    here, n, one = np.zeros(1, np.int64), 0, c.dtype.type(1)
+    n, one = 0, c.dtype.type(1)
     while n < columns:
         wide, m = columns_of(columns - n), 0
-        b_first, b_next = (n, b_row) if b_row else (n * steps, wide)
+        if len(panel):
+            _move_columns(b, b_at + n, b_row, steps, wide, panel, 0)
+            read, b_first, b_next = panel, 0, wide
+        elif b_row:
+            read, b_first, b_next = b, b_at + n, b_row
+        else:
+            read, b_first, b_next = b, b_at + n * steps, wide
         while m < rows:
             tall = rows_alone(rows - m)
             product(
-                a, m * a_row, b, b_at + b_first, start, start_at + n, c, m * columns + n, one,
+                a, m * a_row, read, b_first, start, start_at + n, c, m * columns + n, one, least,
                 here, here, 1, steps, tall, wide, a_row, 1, b_next, 0, columns,
             )  # fmt: skip
             m += tall
         n += wide
+
+
+@inlined
+def _pack(a: Array, columns: int, rows: int, panels: Array) -> None:
+    """The same numbers, the columns of each product by themselves."""
+    n = 0
+    while n < columns:
+        wide = columns_of(columns - n)
+        _move_columns(a, n, columns, rows, wide, panels, n * rows)
+        n += wide
+
+
+@inlined
+def _move_columns(a: Array, a_at: int, a_row: int, rows: int, wide: int, panels: Array, at: int) -> None:
+    for k in range(rows):
+        move(a, a_at + k * a_row, wide, panels, at + k * wide)
 
 
 @inlined
@@ -324,13 +425,6 @@ def _in_panels(weights: Array, first: int, reads: int, writes: int, panels: Arra
         wide = columns_of(columns - n)
         turn(weights, first + n * reads, reads, min(wide, writes - n), reads, panels, panels_at + n * reads, wide)
         n += wide
-
-
-@inlined
-def _rectify(numbers: Array) -> None:
-    zero = numbers.dtype.type(0)
-    for at in range(len(numbers)):
-        numbers[at] = zero if numbers[at] <= zero else numbers[at]
 
 
 @inlined

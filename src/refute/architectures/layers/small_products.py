@@ -5,6 +5,7 @@ It is summed over taps, so that convolutions and dense layers can be made of it 
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ WIDTHS = tuple(sorted({BLOCK, HALF_BLOCK, LEAST}))
 SHARING = 3
 """Rows that one pointer serves: processors add one and two times a distance for nothing. With a pointer for each row,
 as LLVM would have it, there are too few registers."""
+EVERYTHING = -math.inf
 LATENCY, MOST_CHAINS = 8, 4
 """Sums that must be under way for the processor never to wait for one; few rows get there with several taps at once."""
 
@@ -51,6 +53,7 @@ def _product(
     c: Any,
     c_at: Any,  # noqa: ARG001
     share: Any,  # noqa: ARG001
+    least: Any,  # noqa: ARG001
     a_taps: Any,
     b_taps: Any,
     taps: Any,  # noqa: ARG001
@@ -65,6 +68,7 @@ def _product(
 ) -> tuple[Any, Callable[..., Any]]:
     """c[row, column] = share start[row, column] + the sum over taps t and steps k of a[t, row, k] b[t, k, column].
 
+    What is not above `least` becomes that: 0 makes a relu of it, in no pass of its own, `EVERYTHING` leaves all.
     Every array comes with the place where its part begins. From there, a's element is at a_taps[t] + row a_row +
     k a_step, b's at b_taps[t] + k b_step + column, those of start and c at row start_row or c_row + column. `rows` and
     `columns` are among `HEIGHTS` and `WIDTHS`. Without taps or steps c is share start.
@@ -73,7 +77,7 @@ def _product(
     """
     integers = [types.intp] * 9
     signature = types.void(
-        a, types.intp, b, types.intp, start, types.intp, c, types.intp, c.dtype, a_taps, b_taps, *integers
+        a, types.intp, b, types.intp, start, types.intp, c, types.intp, c.dtype, c.dtype, a_taps, b_taps, *integers
     )
     bits = c.dtype.bitwidth
 
@@ -83,8 +87,8 @@ def _product(
 
         places = ((a, 0), (b, 2), (start, 4), (c, 6))
         first = [builder.gep(pointer(array, place), [given[place + 1]]) for array, place in places]
-        of_taps = pointer(a_taps, 9), pointer(b_taps, 10), given[11]
-        steps, rows, columns, *strides = given[12:20]
+        of_taps = pointer(a_taps, 10), pointer(b_taps, 11), given[12]
+        steps, rows, columns, *strides = given[13:21]
         for width, height in itertools.product(WIDTHS, HEIGHTS):
             fits = ((columns, width), (rows, height))
             asked = [builder.icmp_signed("==", number, _integer(size)) for number, size in fits]
@@ -93,7 +97,7 @@ def _product(
                 for column in range(0, width, 2 * lanes):  # as many as there are registers for
                     here = [first[0], *(builder.gep(base, [_integer(column)]) for base in first[1:])]
                     vectors = min(2, (width - column) // lanes)
-                    _in_registers(builder, here, given[8], of_taps, steps, strides, (height, vectors, lanes, bits))
+                    _in_registers(builder, here, given[8:10], of_taps, steps, strides, (height, vectors, lanes, bits))
         return context.get_dummy_value()
 
     return signature, build
@@ -103,10 +107,11 @@ product = cast(Callable[..., None], intrinsic(_product))
 
 
 def _in_registers(
-    builder: Any, first: Any, share: Any, of_taps: Any, steps: Any, strides: Any, shape: tuple[int, int, int, int]
+    builder: Any, first: Any, bounds: Any, of_taps: Any, steps: Any, strides: Any, shape: tuple[int, int, int, int]
 ) -> None:
     """LLVM's code of `product` for rows and columns that fit in registers: a loop over taps, in it one over steps."""
     a, b, start, c = first
+    share, least = bounds
     a_taps, b_taps, taps = of_taps
     a_row, a_step, b_step, start_row, c_row = strides
     rows, vectors, lanes, bits = shape
@@ -178,7 +183,9 @@ def _in_registers(
         sums = over_taps(builder.sub(taps, done), done, 1, sums)
     else:
         sums = over_taps(taps, _integer(0), 1, sums)
-    for (row, number), value in zip(cells, sums, strict=True):
+    floor = everywhere(least)
+    for (row, number), total in zip(cells, sums, strict=True):
+        value = builder.select(builder.fcmp_ordered("<=", total, floor), floor, total)
         builder.store(value, place(c, row, c_row, number)).align = bits // 8
 
 
@@ -232,6 +239,39 @@ def rows_from(done: int, rows: int) -> tuple[int, int]:
         return MOST, done
     size = HALF if left > 4 and rows >= HALF else (4 if rows >= 4 else (3 if left == 3 else 1))
     return size, min(done, rows - size)
+
+
+def _move(
+    typing: Any,  # noqa: ARG001
+    a: Any,
+    a_at: Any,  # noqa: ARG001
+    count: Any,  # noqa: ARG001
+    c: Any,
+    c_at: Any,  # noqa: ARG001
+) -> tuple[Any, Callable[..., Any]]:
+    """c[n] = a[n] for n < count, which is among `WIDTHS`: a copy too short for a loop to be worth its while."""
+    signature = types.void(a, types.intp, types.intp, c, types.intp)
+    bits = c.dtype.bitwidth
+
+    def build(context: Any, builder: Any, _: Any, given: Any) -> Any:
+        def place(array: Any, position: int, at: Any, column: int, vector: Any) -> Any:
+            base = context.make_array(array)(context, builder, given[position]).data
+            return builder.bitcast(builder.gep(base, [builder.add(at, _integer(column))]), vector.as_pointer())
+
+        for width in WIDTHS:
+            with builder.if_then(builder.icmp_signed("==", given[2], _integer(width))):
+                lanes = min(width, 8 * WIDEST // bits)
+                vector = ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), lanes)
+                for column in range(0, width, lanes):
+                    found = builder.load(place(a, 0, given[1], column, vector))
+                    found.align = bits // 8
+                    builder.store(found, place(c, 3, given[4], column, vector)).align = bits // 8
+        return context.get_dummy_value()
+
+    return signature, build
+
+
+move = cast(Callable[..., None], intrinsic(_move))
 
 
 def _turn_square(
