@@ -9,7 +9,7 @@ gate * hidden, hidden), bias (replica, gate * hidden), states (replica, batch, h
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -250,8 +250,14 @@ def _onednn(inputs: Tensor) -> bool:
     )
 
 
+_ONEDNN = {
+    "mode": 2, "batch_sizes": [], "num_layers": 1, "has_biases": True, "bidirectional": False, "batch_first": False
+}  # fmt: skip
+"""Settings of oneDNN's calls; 2 is its number for LSTMs."""
+
+
 class _LSTMByOneDNN(torch.autograd.Function):
-    """One fused call of oneDNN for every replica."""
+    """One fused call of oneDNN for every replica, forward and backward."""
 
     @staticmethod
     def forward(
@@ -266,34 +272,43 @@ class _LSTMByOneDNN(torch.autograd.Function):
         hidden: Tensor,
         cell: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        tensors = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
-        given = zip(tensors, ctx.needs_input_grad[2:], strict=True)
-        ctx.sources = [None if t is None else t.detach().requires_grad_(need) for t, need in given]
         ctx.kind, ctx.backwards = kind, backwards
-        ctx.save_for_backward(*tensors)
-        with torch.set_grad_enabled(any(ctx.needs_input_grad)):
-            each = zip(*([None] * len(inputs) if t is None else t.unbind(0) for t in ctx.sources), strict=True)
-            found = [_one_lstm(*own, backwards=backwards) for own in each]
-            ctx.found = tuple(_stacked(pieces) for pieces in zip(*found, strict=True))
-        outputs, last, kept = (t.detach() for t in ctx.found)
-        return outputs, last, kept
+        ctx.training = any(ctx.needs_input_grad)
+        tensors = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
+        found = []
+        with torch.set_grad_enabled(ctx.training):  # without it oneDNN keeps nothing for the backward call
+            for own in _of_replicas(*tensors):
+                settings = {**_ONEDNN, "reverse": backwards, "hidden_size": hidden.shape[-1], "train": ctx.training}
+                found.append(torch.ops.aten.mkldnn_rnn_layer(*own, **settings))
+        ctx.workspaces = [each[3] for each in found] if ctx.training else []
+        results = tuple(_stacked(pieces) for pieces in zip(*(each[:3] for each in found), strict=True))
+        ctx.save_for_backward(*tensors, *results)
+        ctx.set_materialize_grads(False)
+        by_time, last, kept = results
+        return by_time.transpose(1, 2), last, kept
 
     @staticmethod
-    def backward(ctx: Any, of_outputs: Tensor, of_hidden: Tensor, of_cell: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, of_outputs: Tensor | None, of_hidden: Tensor | None, of_cell: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        tensors, (by_time, last, kept) = ctx.saved_tensors[:7], ctx.saved_tensors[7:]
         if torch.is_grad_enabled():
-            return _twice(ctx, of_outputs, of_hidden, of_cell)
-        wanted = [t for t in ctx.sources if t is not None and t.requires_grad]
-        given = (of_outputs, of_hidden, of_cell)
-        gradients = iter(torch.autograd.grad(ctx.found, wanted, given, retain_graph=True, allow_unused=True))
-        return (None, None, *(next(gradients) if t is not None and t.requires_grad else None for t in ctx.sources))
+            ends = by_time.transpose(1, 2), last, kept
+            given = zip((of_outputs, of_hidden, of_cell), ends, strict=True)
+            return _twice(ctx, *(torch.zeros_like(end) if of_end is None else of_end for of_end, end in given))
+        of_ends = None if of_outputs is None else of_outputs.transpose(1, 2), of_hidden, of_cell
+        found = []
+        for r, own in enumerate(_of_replicas(*tensors)):
+            of_own = (None if each is None else each[r].contiguous() for each in of_ends)
+            settings = {**_ONEDNN, "reverse": ctx.backwards, "hidden_size": last.shape[-1], "train": True}
+            arrays = *own, by_time[r], last[r], kept[r], *of_own
+            found.append(torch.ops.aten.mkldnn_rnn_layer_backward(*arrays, **settings, workspace=ctx.workspaces[r]))
+        of_inputs, *of_weights, of_first, of_kept = (_stacked(pieces) for pieces in zip(*found, strict=True))
+        of_biases = (None, None) if tensors[3] is None else of_weights[2:]
+        return None, None, of_inputs.transpose(1, 2), *of_weights[:2], *of_biases, of_first, of_kept
 
 
-def _stacked(pieces: tuple[Tensor, ...]) -> Tensor:
-    """(replica, ...); without a copy when there is but one."""
-    return pieces[0].unsqueeze(0) if len(pieces) == 1 else torch.stack(pieces)
-
-
-def _one_lstm(
+def _of_replicas(
     inputs: Tensor,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -301,17 +316,18 @@ def _one_lstm(
     bias_hh: Tensor | None,
     hidden: Tensor,
     cell: Tensor,
-    *,
-    backwards: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """torch's LSTM for one replica: inputs (batch, time, input), states (batch, hidden)."""
-    biases = [] if bias_ih is None or bias_hh is None else [bias_ih, bias_hh]
-    weights = [weight_ih, weight_hh, *biases]
-    inputs = inputs.flip(1) if backwards else inputs
-    training = torch.is_grad_enabled()
-    starts = [hidden.unsqueeze(0), cell.unsqueeze(0)]
-    outputs, last, kept = torch.lstm(inputs, starts, weights, bool(biases), 1, 0.0, training, False, True)
-    return outputs.flip(1) if backwards else outputs, last[0], kept[0]
+) -> Iterator[tuple[Tensor, ...]]:
+    """What oneDNN takes of every replica: inputs (time, batch, input), weights, biases and states."""
+    nothing = weight_ih.new_zeros(weight_ih.shape[:2])
+    own, other = (nothing, nothing) if bias_ih is None or bias_hh is None else (bias_ih, bias_hh)
+    for r in range(len(inputs)):
+        by_time = inputs[r].detach().transpose(0, 1).contiguous()
+        yield by_time, *(each[r].detach().contiguous() for each in (weight_ih, weight_hh, own, other, hidden, cell))
+
+
+def _stacked(pieces: tuple[Tensor, ...]) -> Tensor:
+    """(replica, ...); without a copy when there is but one."""
+    return pieces[0].unsqueeze(0) if len(pieces) == 1 else torch.stack(pieces)
 
 
 def _swapped(gates: Tensor, width: int) -> Tensor:
