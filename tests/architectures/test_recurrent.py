@@ -16,7 +16,10 @@ def tensors(kind: str, *, dtype: torch.dtype = torch.float64, width: int = WIDTH
     states = [(REPLICAS, batch, width)] * (2 if kind == "lstm" else 1)
     shapes = [(REPLICAS, batch, TIME, INPUTS), (REPLICAS, rows, INPUTS), (REPLICAS, rows, width)]
     shapes += [(REPLICAS, rows)] * 2 + states
-    return [torch.randn(s, generator=generator, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes]
+    found = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
+    for weight in found[1:3]:
+        weight.mul_(min(1, 3 / width))  # wide nets would be chaotic
+    return [tensor.to(dtype).requires_grad_() for tensor in found]
 
 
 def results(found: recurrent.Sequence) -> tuple[Tensor, ...]:
@@ -38,10 +41,14 @@ def test_derivatives_are_those_of_the_formulas(kind: str, backwards: bool) -> No
     assert torch.autograd.gradgradcheck(run, given)
 
 
-@pytest.mark.parametrize(("width", "batch"), [(3, 3), (64, 64)])
+@pytest.mark.parametrize("loops", [False, True])
+@pytest.mark.parametrize(("width", "batch"), [(3, 3), (8, 1), (24, 7), (64, 64)])
 @pytest.mark.parametrize("backwards", [False, True])
-def test_single_precision_lstms_are_those_of_torch(width: int, batch: int, backwards: bool) -> None:
-    """Small ones of all replicas at once, large ones by oneDNN."""
+def test_single_precision_lstms_are_those_of_torch(
+    width: int, batch: int, backwards: bool, loops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By compiled loops, or small ones of all replicas at once and large ones by oneDNN."""
+    monkeypatch.setattr(recurrent, "PAYS", loops)
     given = tensors("lstm", dtype=torch.float32, width=width, batch=batch)
     found = recurrent.run("lstm", *given, backwards=backwards)
     gradients = torch.autograd.grad(found.outputs.square().mean(), given, allow_unused=True)
@@ -70,3 +77,45 @@ def test_groups_of_replicas_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     for name, tensor in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), given[1:5], strict=True):
         getattr(module, f"{name}_l0").data.copy_(tensor[0])
     assert torch.allclose(module(given[0][0], given[5][:1])[0], apart.outputs[0], atol=1e-12)
+
+
+def test_an_lstm_by_loops_has_the_same_bits_alone_and_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrent, "PAYS", True)
+    given = tensors("lstm", dtype=torch.float32, width=16, batch=5)
+    together = recurrent.run("lstm", *given)
+    gradients = torch.autograd.grad(together.outputs.square().sum(), given)
+    for replica in range(REPLICAS):
+        own = [t[replica : replica + 1].detach().requires_grad_() for t in given]
+        alone = recurrent.run("lstm", *own)
+        assert torch.equal(alone.outputs[0], together.outputs[replica])
+        for found, expected in zip(torch.autograd.grad(alone.outputs.square().sum(), own), gradients, strict=True):
+            assert torch.equal(found[0], expected[replica])
+
+
+def test_an_lstm_by_loops_keeps_nothing_in_an_evaluation_and_differentiates_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recurrent, "PAYS", True)
+    given = tensors("lstm", dtype=torch.float32, width=8)
+    found = recurrent.run("lstm", *given)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(recurrent.run("lstm", *given), found, strict=True))
+    outputs = [found, recurrent.run_plainly("lstm", *given)]
+    curvatures = []
+    for each in outputs:
+        assert each.cell is not None
+        loss = each.outputs.square().sum() + each.hidden.sum() + each.cell.square().sum()
+        slope = torch.autograd.grad(loss, given, create_graph=True)
+        curvatures.append(torch.autograd.grad(sum(s.square().sum() for s in slope), given))
+    for ours, theirs in zip(*curvatures, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_lstm_by_loops_passes_on_what_is_not_a_number(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrent, "PAYS", True)
+    given = [tensor.detach() for tensor in tensors("lstm", dtype=torch.float32, width=8)]
+    given[0][1, 0, 2, 0] = value
+    found, plain = recurrent.run("lstm", *given), recurrent.run_plainly("lstm", *given)
+    assert torch.equal(found.outputs.isnan(), plain.outputs.isnan())
+    assert torch.allclose(found.outputs, plain.outputs, atol=1e-5, equal_nan=True)

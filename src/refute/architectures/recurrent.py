@@ -17,6 +17,10 @@ import torch
 from torch import Tensor
 
 from refute.architectures import products
+from refute.architectures.layers import lstm_kernels
+from refute.architectures.layers.kernels import Array
+from refute.architectures.layers.perceptron import PAYS
+from refute.architectures.layers.small_products import LEAST
 
 STEP = 2**17
 """Numbers in the gates of one time step that stay in cache; more replicas than that go in groups."""
@@ -50,7 +54,9 @@ def run(
     """
     function: Any = {"lstm": _LSTM, "gru": _GRU}.get(kind, _RNN)
     gates = weight_hh.shape[1] * inputs.shape[1]
-    if kind == "lstm" and gates * inputs.shape[2] >= LARGE and _onednn(inputs):
+    if kind == "lstm" and _loops(inputs, hidden):
+        function, size = _LSTMByLoops, len(inputs)
+    elif kind == "lstm" and gates * inputs.shape[2] >= LARGE and _onednn(inputs):
         function, size = _LSTMByOneDNN, len(inputs)
     else:
         size = max(1, STEP // gates)
@@ -239,6 +245,78 @@ class _LSTM(torch.autograd.Function):
         of_bias = None if bias_ih is None else _swapped(found.bias, width)
         of_weights = _swapped(found.weight_ih, width), _swapped(found.weight_hh, width)
         return None, None, found.inputs, *of_weights, of_bias, of_bias, passed, of_now
+
+
+def _loops(inputs: Tensor, hidden: Tensor) -> bool:
+    """Whether the compiled loops can take an LSTM, and are known to be faster than libraries."""
+    return (
+        PAYS
+        and inputs.numel() > 0
+        and inputs.dtype == torch.float32
+        and inputs.device.type == "cpu"
+        and hidden.shape[-1] % LEAST == 0
+    )
+
+
+class _LSTMByLoops(torch.autograd.Function):
+    """See `lstm_kernels`, whose names are used here."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kind: str,
+        backwards: bool,
+        inputs: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor | None,
+        bias_hh: Tensor | None,
+        hidden: Tensor,
+        cell: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        replicas, examples, times, reads = inputs.shape
+        width, keeps = hidden.shape[-1], any(ctx.needs_input_grad)
+        read = width + reads + -reads % LEAST
+        slots = (replicas, times, examples) if keeps else (1, 2, examples)
+        states, gates = torch.zeros(*slots, read), torch.empty(*slots, 4 * width)
+        cells, tanhs = torch.empty(*slots, width), torch.empty(*slots, width)
+        outputs, last = torch.empty(replicas, examples, times, width), torch.empty(replicas, examples, width)
+        bias = torch.zeros(weight_ih.shape[:2]) if bias_ih is None or bias_hh is None else bias_ih + bias_hh
+        given = inputs.flip(2) if backwards else inputs
+        lstm_kernels.forward(
+            _flat(given), _flat(weight_ih), _flat(weight_hh), _flat(bias), _flat(hidden), _flat(cell),
+            (replicas, examples, times, reads, width), keeps,
+            _flat(states), _flat(gates), _flat(cells), _flat(tanhs), _flat(outputs), _flat(last),
+        )  # fmt: skip
+        ctx.kind, ctx.backwards, ctx.kept = kind, backwards, (states, gates, cells, tanhs)
+        ctx.save_for_backward(inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
+        return outputs.flip(2) if backwards else outputs, outputs[:, :, -1].clone(), last
+
+    @staticmethod
+    def backward(ctx: Any, of_outputs: Tensor, of_hidden: Tensor, of_cell: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            return _twice(ctx, of_outputs, of_hidden, of_cell)
+        inputs, weight_ih, weight_hh, bias_ih, _, _, cell = ctx.saved_tensors
+        replicas, examples, times, reads = inputs.shape
+        width, wanted = weight_hh.shape[-1], ctx.needs_input_grad[2]
+        of_weights, of_bias = torch.zeros(*weight_ih.shape[:2], ctx.kept[0].shape[-1]), torch.zeros(weight_ih.shape[:2])
+        of_inputs = torch.empty(inputs.shape if wanted else 0)
+        of_hidden, of_cell = of_hidden.clone(), of_cell.clone()  # loops work on them
+        given = of_outputs.flip(2) if ctx.backwards else of_outputs
+        states, gates, cells, tanhs = (_flat(each) for each in ctx.kept)
+        lstm_kernels.backward(
+            _flat(given), _flat(weight_ih), _flat(weight_hh), _flat(cell), (replicas, examples, times, reads, width),
+            states, gates, cells, tanhs,
+            _flat(of_weights), _flat(of_bias), _flat(of_inputs), _flat(of_hidden), _flat(of_cell),
+        )  # fmt: skip
+        of_weight_hh, of_weight_ih = of_weights[..., :width], of_weights[..., width : width + reads]
+        of_biases = (None, None) if bias_ih is None else (of_bias, of_bias)
+        of_given = (of_inputs.flip(2) if ctx.backwards else of_inputs) if wanted else None
+        return None, None, of_given, of_weight_ih, of_weight_hh, *of_biases, of_hidden, of_cell
+
+
+def _flat(tensor: Tensor) -> Array:
+    return tensor.detach().contiguous().numpy().reshape(-1)
 
 
 def _onednn(inputs: Tensor) -> bool:

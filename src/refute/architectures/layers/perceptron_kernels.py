@@ -15,17 +15,8 @@ import numpy as np
 
 from refute.architectures.layers.axes import Integers
 from refute.architectures.layers.kernels import Array, contracted, inlined
-from refute.architectures.layers.small_products import (
-    BLOCK,
-    EVERYTHING,
-    LEAST,
-    WIDEST,
-    columns_of,
-    move,
-    product,
-    rows_alone,
-    turn,
-)
+from refute.architectures.layers.small_products import BLOCK, EVERYTHING, LEAST, WIDEST, rows_alone, turn
+from refute.architectures.layers.tiled_products import by_columns, by_rows, in_panels, pack, sum_of_rows
 
 AT_A_TIME = 120
 """Examples that go through all layers of an evaluation, so that they stay in cache: ten times the rows of a product."""
@@ -70,7 +61,7 @@ def evaluate(
         for layer in range(layers):
             reads, writes = widths[layer], widths[layer + 1]
             weight, bias = places[r, layer]
-            _in_panels(weights, weight, reads, writes, panels, of_weights)
+            in_panels(weights, weight, reads, writes, panels, of_weights)
             if bias >= 0:
                 biases[of_biases : of_biases + writes] = weights[bias : bias + writes]
             of_weights += reads * wide[layer + 1]
@@ -83,7 +74,7 @@ def evaluate(
                 reads, writes = widths[layer], wide[layer + 1]
                 written = own[: count * writes]
                 least = zero if layer + 1 < layers else everything
-                _by_columns(
+                by_columns(
                     read,
                     reads,
                     panels,
@@ -218,19 +209,19 @@ def _forward(
         least = zero if layer + 1 < layers else read.dtype.type(EVERYTHING)
         spot += examples * writes
         if _turns_weights(reads, writes, examples):
-            _in_panels(weights, weight, reads, writes, turned, 0)
+            in_panels(weights, weight, reads, writes, turned, 0)
             if bias >= 0:
                 start, start_at = weights, bias
             else:
                 start, start_at = nothing, 0
-            _by_columns(
+            by_columns(
                 read, reads, turned, 0, 0, turned[:0], start, start_at, least, written, here, examples, writes, reads
             )
         else:
-            _in_panels(read, 0, reads, examples, turned, 0)
+            in_panels(read, 0, reads, examples, turned, 0)
             for o in range(writes):
                 found[o * wide : (o + 1) * wide] = weights[bias + o] if bias >= 0 else zero
-            _by_rows(
+            by_rows(
                 weights, weight, reads, 1, turned, 0, found, 0, wide, one, least, found, 0, here, writes, wide, reads
             )
             turn(found, 0, wide, writes, examples, written, 0, writes)
@@ -277,25 +268,13 @@ def _backward(
         of_weight, of_bias = into_places[layer]
         packs = PACKS and reads * writes >= PACKED
         if len(below):
-            _by_columns(
-                d,
-                writes,
-                weights,
-                weight,
-                reads,
-                panel[: writes * BLOCK if packs else 0],
-                nothing,
-                0,
-                everything,
-                below,
-                here,
-                examples,
-                reads,
-                writes,
+            copied = panel[: writes * BLOCK if packs else 0]
+            by_columns(
+                d, writes, weights, weight, reads, copied, nothing, 0, everything, below, here, examples, reads, writes
             )
         if packs:
             turn(d, 0, writes, examples, writes, turned, 0, examples)
-            _pack(read, reads, examples, panels)
+            pack(read, reads, examples, panels)
             a, a_row, a_step, b, b_row = turned, examples, 1, panels, 0
         else:
             a, a_row, a_step, b, b_row = d, 1, writes, read, reads
@@ -303,7 +282,7 @@ def _backward(
         o = 0
         while o < writes:
             rows, at = rows_alone(writes - o), of_weight + o * reads
-            _by_rows(
+            by_rows(
                 a, o * a_row, a_row, a_step, b, b_row, start, at if keep else 0, start_row, share, everything, into, at,
                 here, rows, reads, examples,
             )  # fmt: skip
@@ -311,7 +290,7 @@ def _backward(
                 _follow(weights, weight + o * reads, into, at, rows * reads, rate, decay)
             o += rows
         if bias >= 0:
-            _add_examples(d, one, examples, writes, share, start, of_bias if keep else 0, into, of_bias, here)
+            sum_of_rows(d, one, examples, writes, share, start, of_bias if keep else 0, into, of_bias, here)
             if moves:
                 _follow(weights, bias, into, of_bias, writes, rate, decay)
         if layer:
@@ -319,112 +298,6 @@ def _backward(
             for at in range(len(below)):
                 value = below[at]  # in any case: what may be skipped is a branch
                 d[at] = zero if read[at] <= zero else value
-
-
-@inlined
-def _add_examples(
-    d: Array, one: Array, examples: int, columns: int, share: float, start: Array, start_at: int, into: Array, at: int,
-    here: Integers,
-) -> None:  # fmt: skip
-    """into = share start + the sum over examples: as a product with ones, which keeps its sums in registers."""
-    if columns % LEAST == 0:
-        n = 0
-        while n < columns:
-            wide = columns_of(columns - n)
-            product(
-                one, 0, d, n, start, start_at + n, into, at + n, share, one.dtype.type(EVERYTHING),
-                here, here, 1, examples, 1, wide, 0, 0, columns, 0, 0,
-            )  # fmt: skip
-            n += wide
-    else:
-        total = into[at : at + columns]
-        for o in range(columns):
-            total[o] = share * start[start_at + o]
-        for n in range(examples):
-            line = d[n * columns : (n + 1) * columns]
-            for o in range(columns):
-                total[o] += line[o]
-
-
-@inlined
-def _by_rows(
-    a: Array, a_at: int, a_row: int, a_step: int, b: Array, b_row: int, start: Array, start_at: int, start_row: int,
-    share: float, least: float, c: Array, c_at: int, here: Integers, rows: int, columns: int, steps: int,
-) -> None:  # fmt: skip
-    """c[m, n] = share start[m, n] + the sum over k of a[m, k] b[k, n]; c has as many columns in memory.
-
-    `b_row`: numbers from one row of b to the next, 0 if it lies in panels. `here`: where the only tap is, 0.
-    """
-    m = 0
-    while m < rows:
-        tall, n = rows_alone(rows - m), 0
-        while n < columns:
-            wide, at = columns_of(columns - n), c_at + m * columns + n
-            b_first, b_next = (n, b_row) if b_row else (n * steps, wide)
-            product(
-                a, a_at + m * a_row, b, b_first, start, start_at + m * start_row + n, c, at, share, least,
-                here, here, 1, steps, tall, wide, a_row, a_step, b_next, start_row, columns,
-            )  # fmt: skip
-            n += wide
-        m += tall
-
-
-@inlined
-def _by_columns(
-    a: Array, a_row: int, b: Array, b_at: int, b_row: int, panel: Array, start: Array, start_at: int, least: float,
-    c: Array, here: Integers, rows: int, columns: int, steps: int,
-) -> None:  # fmt: skip
-    """c[m, n] = start[n] + the sum over k of a[m, k] b[k, n], in the other order: b is read once, a again and again.
-
-    Into `panel`, if it is not empty, the columns of b that a product reads are copied first.
-    """
-    n, one = 0, c.dtype.type(1)
-    while n < columns:
-        wide, m = columns_of(columns - n), 0
-        if len(panel):
-            _move_columns(b, b_at + n, b_row, steps, wide, panel, 0)
-            read, b_first, b_next = panel, 0, wide
-        elif b_row:
-            read, b_first, b_next = b, b_at + n, b_row
-        else:
-            read, b_first, b_next = b, b_at + n * steps, wide
-        while m < rows:
-            tall = rows_alone(rows - m)
-            product(
-                a, m * a_row, read, b_first, start, start_at + n, c, m * columns + n, one, least,
-                here, here, 1, steps, tall, wide, a_row, 1, b_next, 0, columns,
-            )  # fmt: skip
-            m += tall
-        n += wide
-
-
-@inlined
-def _pack(a: Array, columns: int, rows: int, panels: Array) -> None:
-    """The same numbers, the columns of each product by themselves."""
-    n = 0
-    while n < columns:
-        wide = columns_of(columns - n)
-        _move_columns(a, n, columns, rows, wide, panels, n * rows)
-        n += wide
-
-
-@inlined
-def _move_columns(a: Array, a_at: int, a_row: int, rows: int, wide: int, panels: Array, at: int) -> None:
-    for k in range(rows):
-        move(a, a_at + k * a_row, wide, panels, at + k * wide)
-
-
-@inlined
-def _in_panels(weights: Array, first: int, reads: int, writes: int, panels: Array, panels_at: int) -> None:
-    """A layer's weights turned, the columns of each product by themselves: what it reads lies together.
-
-    There are as many columns as the next multiple of `LEAST`; those beyond `writes` are left as they are.
-    """
-    columns, n = writes + -writes % LEAST, 0
-    while n < columns:
-        wide = columns_of(columns - n)
-        turn(weights, first + n * reads, reads, min(wide, writes - n), reads, panels, panels_at + n * reads, wide)
-        n += wide
 
 
 @inlined
