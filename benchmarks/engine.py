@@ -292,8 +292,11 @@ def _standard_error(values: list[float]) -> float:
 def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        names = [row for row in Path("/proc/cpuinfo").read_text().splitlines() if row.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
+        rows = [row.partition(":") for row in Path("/proc/cpuinfo").read_text().splitlines()]
+        said = {key.strip(): value.strip() for key, _, value in rows}
+        flags = said.get("flags", "").split()
+        widest = [name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags]
+        model = ", ".join([said.get("model name", model), *widest[:1]])  # one name stands for several widths
     versions = {"python": platform.python_version()}
     for package in ("torch", "jax", "joblib", "numpy", "refute"):
         with contextlib.suppress(PackageNotFoundError):

@@ -35,6 +35,8 @@ Vector = float | Sequence[float] | Tensor
 
 CACHE_BYTES = processor.group_bytes()
 """What one group of replicas should touch in a step."""
+MODULE_BYTES = 64 * 2**20
+"""The same where torch differentiates modules: its many small calls cost more than memory that is farther away."""
 PASS_BYTES = 64 * 2**20
 """What a pass should touch at most; a larger batch goes through in chunks."""
 DEVICE_PASS_BYTES = 2 * 2**30
@@ -406,7 +408,8 @@ def _sizes(network: Network, weights: Weights, data: Data, batch: int | None) ->
     if network.mode == "looped":
         return network.together(chunk), chunk
     optimizer = 3 * weights.flat.element_size() * weights.flat.shape[1]  # weights, gradient, momentum
-    return max(1, CACHE_BYTES // (optimizer + touched * chunk)), chunk
+    near = max(CACHE_BYTES, MODULE_BYTES) if network.by_autograd else CACHE_BYTES
+    return max(1, near // (optimizer + touched * chunk)), chunk
 
 
 def _batches(job: _Job, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -165,6 +165,11 @@ class Network:
             widest = max(widest, activations.numel())
         return widest
 
+    @property
+    def by_autograd(self) -> bool:
+        """Whether it has modules that torch's automatic differentiation trains, all replicas at once."""
+        return any(isinstance(layer, Folded) for layer in self.layers)
+
     def together(self, batch: int, device: str = "cpu") -> int:
         """How many replicas of a net that loops should share a pass over `batch` examples each, at least 1.
 

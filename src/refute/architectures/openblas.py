@@ -27,6 +27,8 @@ ROWS_FIRST, AS_IT_IS, TURNED = 101, 111, 112
 """CBLAS's numbers for row-major order, a matrix and its transpose."""
 WIDE = {"SkylakeX", "Cooperlake", "SapphireRapids"}
 """OpenBLAS's names of its kernels for AVX-512."""
+AVX_512 = 64
+"""Bytes of its vectors."""
 TYPES: "Mapping[torch.dtype, tuple[str, type[ctypes._SimpleCData[float]]]]" = {
     torch.float32: ("scipy_cblas_sgemm_batch_strided", ctypes.c_float),
     torch.float64: ("scipy_cblas_dgemm_batch_strided", ctypes.c_double),
@@ -114,7 +116,7 @@ def _library() -> _Library | None:
     for dtype, (_, real) in TYPES.items():
         products[dtype].argtypes = [*[whole] * 6, real, *matrix, *matrix, real, *matrix, whole]
         products[dtype].restype = None
-    return _Library(handle, products, kernels().decode() in WIDE)
+    return _Library(handle, products, kernels().decode() in WIDE or processor.vector_bytes() < AVX_512)
 
 
 def pays() -> bool:

@@ -1,8 +1,10 @@
-"""Who made the processor and how large its cache is: which library and which sizes are fastest depends on it."""
+"""The processor's maker, vectors and cache: which library and which sizes are fastest depends on it."""
 
 import platform
 from functools import cache
 from pathlib import Path
+
+from llvmlite import binding
 
 MAKERS = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel"}
 """What x86 processors call their makers."""
@@ -16,6 +18,16 @@ def maker() -> str:
     """AMD or Intel; empty where it is neither or can't be found out."""
     told = INFORMATION.read_text(errors="replace") if INFORMATION.exists() else platform.processor()
     return next((name for word, name in MAKERS.items() if word in told), "")
+
+
+@cache
+def vector_bytes() -> int:
+    """Bytes of the widest vector registers: 64 with AVX-512, 32 with AVX2, else 16."""
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # some processors do not say
+        return 16
+    return 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
 
 
 def group_bytes() -> int:

@@ -30,7 +30,7 @@ from refute.losses import CrossEntropy
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
 MOMENTUM, RATE, DECAY = 0.9, 0.1, 0.01
 
-widths = st.lists(st.sampled_from([8, 16, 24, 40, 72]), min_size=2, max_size=4)
+widths = st.lists(st.sampled_from([8, 16, 24, 40, 72, 136]), min_size=2, max_size=4)
 kinds = st.sampled_from([torch.float64, torch.float32])
 
 

@@ -75,21 +75,9 @@ def evaluate(
                 written = own[: count * writes]
                 least = zero if layer + 1 < layers else everything
                 by_columns(
-                    read,
+                    read, reads, panels, of_weights, 0, nothing, biases, of_biases, least, written, here, count, writes,
                     reads,
-                    panels,
-                    of_weights,
-                    0,
-                    nothing,
-                    biases,
-                    of_biases,
-                    least,
-                    written,
-                    here,
-                    count,
-                    writes,
-                    reads,
-                )
+                )  # fmt: skip
                 of_weights += reads * writes
                 of_biases += writes
                 read = written

@@ -13,15 +13,11 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from refute.architectures import processor
 from refute.architectures.layers.kernels import Array, inlined
 
-try:
-    FEATURES = binding.get_host_cpu_features()
-except RuntimeError:  # some processors do not say
-    FEATURES = {}
 X86 = binding.get_process_triple().startswith(("x86_64", "i686", "amd64"))
-WIDEST = 64 if FEATURES.get("avx512f") else 32 if FEATURES.get("avx2") else 16
-"""Bytes of a vector register."""
+WIDEST = processor.vector_bytes()
 MANY_REGISTERS = WIDEST == 64 or not X86
 """Whether there are 32 vector registers, not 16."""
 MOST, HALF = (12, 8) if MANY_REGISTERS else (6, 4)
