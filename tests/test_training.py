@@ -451,3 +451,25 @@ def test_running_statistics_of_a_module_are_estimated_by_its_own_momentum() -> N
     hidden = torch.baddbmm(weights["0.bias"].unsqueeze(1), inputs, weights["0.weight"].transpose(1, 2))
     assert torch.allclose(settled["1.running_mean"], hidden.mean(dim=1), atol=1e-5)
     assert torch.allclose(settled["1.running_var"], hidden.var(dim=1), atol=1e-4)
+
+
+class Gated(nn.Module):
+    """No layer of refute's multiplies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(64, 16), nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.one(x)
+        return self.two(hidden * torch.sigmoid(hidden))
+
+
+def test_replicas_of_a_module_that_torch_differentiates_share_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = digits(SEEDS)
+    module, layers = Network.from_module(Gated, input_shape=(64,), outputs=10), small("mlp", data)
+    assert module.by_autograd
+    assert not layers.by_autograd
+    monkeypatch.setattr(training, "CACHE_BYTES", 1)
+    assert training._sizes(layers, layers.initialize(SEEDS), data, 20)[0] == 1
+    assert training._sizes(module, module.initialize(SEEDS), data, 20)[0] > 1

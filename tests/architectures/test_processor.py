@@ -25,6 +25,23 @@ def test_elsewhere_python_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert processor.maker.__wrapped__() == "Intel"
 
 
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [({"avx2": True, "avx512f": True}, 64), ({"avx2": True, "avx512f": False}, 32), ({"sse2": True}, 16), ({}, 16)],
+)
+def test_its_widest_vectors(features: dict[str, bool], expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor.binding, "get_host_cpu_features", lambda: features)
+    assert processor.vector_bytes.__wrapped__() == expected
+
+
+def test_vectors_of_a_processor_that_does_not_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> None:
+        raise RuntimeError("not implemented here")
+
+    monkeypatch.setattr(processor.binding, "get_host_cpu_features", unknown)
+    assert processor.vector_bytes.__wrapped__() == 16
+
+
 MiB = 2**20
 
 
