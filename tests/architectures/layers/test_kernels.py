@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import numba
 import pytest
 
 from refute.architectures.layers import kernels
@@ -27,6 +28,7 @@ def loaded(path: Path) -> ModuleType:
 
 
 def test_machine_code_older_than_any_source_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")  # beside the module, whatever NUMBA_CACHE_DIR says
     path = tmp_path / "doubling.py"
     path.write_text(SOURCE)
     assert loaded(path).twice(3) == 6
