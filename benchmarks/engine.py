@@ -32,6 +32,8 @@ from typing import Any
 from contestants import CONTESTANTS, floor, table
 from contestants.nets import NETS, flops
 
+from refute.architectures.processor import vector_bytes
+
 HERE = Path(__file__).parent
 SELECTION = "mlp-256,mlp-64,mlp-8x96,autoencoder,conv-28,conv-8,conv-8-bn,lstm-64,transformer-64"
 PROBE_STEPS, LEAST_STEPS, MOST_STEPS = 3, 20, 20_000
@@ -289,14 +291,16 @@ def _standard_error(values: list[float]) -> float:
 # The program ----------------------------------------------------------------------------------------------------------
 
 
+VECTORS = {64: ", AVX-512", 32: ", AVX2"}
+"""What is added to a processor's name, which stands for several widths."""
+
+
 def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        rows = [row.partition(":") for row in Path("/proc/cpuinfo").read_text().splitlines()]
-        said = {key.strip(): value.strip() for key, _, value in rows}
-        flags = said.get("flags", "").split()
-        widest = [name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags]
-        model = ", ".join([said.get("model name", model), *widest[:1]])  # one name stands for several widths
+        names = [row for row in Path("/proc/cpuinfo").read_text().splitlines() if row.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    model += VECTORS.get(vector_bytes(), "")
     versions = {"python": platform.python_version()}
     for package in ("torch", "jax", "joblib", "numpy", "refute"):
         with contextlib.suppress(PackageNotFoundError):

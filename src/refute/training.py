@@ -408,7 +408,7 @@ def _sizes(network: Network, weights: Weights, data: Data, batch: int | None) ->
     if network.mode == "looped":
         return network.together(chunk), chunk
     optimizer = 3 * weights.flat.element_size() * weights.flat.shape[1]  # weights, gradient, momentum
-    near = max(CACHE_BYTES, MODULE_BYTES) if network.by_autograd else CACHE_BYTES
+    near = MODULE_BYTES if network.by_autograd else CACHE_BYTES
     return max(1, near // (optimizer + touched * chunk)), chunk
 
 

@@ -10,7 +10,9 @@ GATES = {"lstm": 4, "gru": 3, "rnn-tanh": 1, "rnn-relu": 1}
 REPLICAS, BATCH, TIME, INPUTS, WIDTH = 2, 3, 4, 2, 3
 
 
-def tensors(kind: str, *, dtype: torch.dtype = torch.float64, width: int = WIDTH, batch: int = BATCH) -> list[Tensor]:
+def tensors(
+    kind: str, *, dtype: torch.dtype = torch.float64, width: int = WIDTH, batch: int = BATCH, scale: float = 1
+) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     rows = GATES[kind] * width
     states = [(REPLICAS, batch, width)] * (2 if kind == "lstm" else 1)
@@ -18,7 +20,7 @@ def tensors(kind: str, *, dtype: torch.dtype = torch.float64, width: int = WIDTH
     shapes += [(REPLICAS, rows)] * 2 + states
     found = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
     for weight in found[1:3]:
-        weight.mul_(min(1, 3 / width))  # wide nets would be chaotic
+        weight.mul_(scale)
     return [tensor.to(dtype).requires_grad_() for tensor in found]
 
 
@@ -49,7 +51,8 @@ def test_single_precision_lstms_are_those_of_torch(
 ) -> None:
     """By compiled loops, or small ones of all replicas at once and large ones by oneDNN."""
     monkeypatch.setattr(recurrent, "PAYS", loops)
-    given = tensors("lstm", dtype=torch.float32, width=width, batch=batch)
+    scale = min(1, 3 / width) if loops else 1  # wide nets are chaotic, and the loops' tanh is a little less exact
+    given = tensors("lstm", dtype=torch.float32, width=width, batch=batch, scale=scale)
     found = recurrent.run("lstm", *given, backwards=backwards)
     gradients = torch.autograd.grad(found.outputs.square().mean(), given, allow_unused=True)
     for replica in range(REPLICAS):

@@ -249,13 +249,11 @@ class _LSTM(torch.autograd.Function):
 
 def _loops(inputs: Tensor, hidden: Tensor) -> bool:
     """Whether the compiled loops can take an LSTM, and are known to be faster than libraries."""
-    return (
-        PAYS
-        and inputs.numel() > 0
-        and inputs.dtype == torch.float32
-        and inputs.device.type == "cpu"
-        and hidden.shape[-1] % LEAST == 0
-    )
+    return PAYS and inputs.numel() > 0 and hidden.shape[-1] % LEAST == 0 and _single_precision_on_cpu(inputs)
+
+
+def _single_precision_on_cpu(inputs: Tensor) -> bool:
+    return inputs.dtype == torch.float32 and inputs.device.type == "cpu"
 
 
 class _LSTMByLoops(torch.autograd.Function):
@@ -285,7 +283,7 @@ class _LSTMByLoops(torch.autograd.Function):
         given = inputs.flip(2) if backwards else inputs
         lstm_kernels.forward(
             _flat(given), _flat(weight_ih), _flat(weight_hh), _flat(bias), _flat(hidden), _flat(cell),
-            (replicas, examples, times, reads, width), keeps,
+            (replicas, examples, times, reads, width, read), keeps,
             _flat(states), _flat(gates), _flat(cells), _flat(tanhs), _flat(outputs), _flat(last),
         )  # fmt: skip
         ctx.kind, ctx.backwards, ctx.kept = kind, backwards, (states, gates, cells, tanhs)
@@ -298,15 +296,15 @@ class _LSTMByLoops(torch.autograd.Function):
             return _twice(ctx, of_outputs, of_hidden, of_cell)
         inputs, weight_ih, weight_hh, bias_ih, _, _, cell = ctx.saved_tensors
         replicas, examples, times, reads = inputs.shape
-        width, wanted = weight_hh.shape[-1], ctx.needs_input_grad[2]
-        of_weights, of_bias = torch.zeros(*weight_ih.shape[:2], ctx.kept[0].shape[-1]), torch.zeros(weight_ih.shape[:2])
+        width, read, wanted = weight_hh.shape[-1], ctx.kept[0].shape[-1], ctx.needs_input_grad[2]
+        of_weights, of_bias = torch.zeros(*weight_ih.shape[:2], read), torch.zeros(weight_ih.shape[:2])
         of_inputs = torch.empty(inputs.shape if wanted else 0)
         of_hidden, of_cell = of_hidden.clone(), of_cell.clone()  # loops work on them
         given = of_outputs.flip(2) if ctx.backwards else of_outputs
         states, gates, cells, tanhs = (_flat(each) for each in ctx.kept)
         lstm_kernels.backward(
-            _flat(given), _flat(weight_ih), _flat(weight_hh), _flat(cell), (replicas, examples, times, reads, width),
-            states, gates, cells, tanhs,
+            _flat(given), _flat(weight_ih), _flat(weight_hh), _flat(cell),
+            (replicas, examples, times, reads, width, read), states, gates, cells, tanhs,
             _flat(of_weights), _flat(of_bias), _flat(of_inputs), _flat(of_hidden), _flat(of_cell),
         )  # fmt: skip
         of_weight_hh, of_weight_ih = of_weights[..., :width], of_weights[..., width : width + reads]
@@ -320,12 +318,7 @@ def _flat(tensor: Tensor) -> Array:
 
 
 def _onednn(inputs: Tensor) -> bool:
-    return (
-        torch._C._has_mkldnn
-        and bool(torch.backends.mkldnn.enabled)
-        and inputs.dtype == torch.float32
-        and inputs.device.type == "cpu"
-    )
+    return torch._C._has_mkldnn and bool(torch.backends.mkldnn.enabled) and _single_precision_on_cpu(inputs)
 
 
 _ONEDNN = {
@@ -355,7 +348,7 @@ class _LSTMByOneDNN(torch.autograd.Function):
         tensors = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
         found = []
         with torch.set_grad_enabled(ctx.training):  # without it oneDNN keeps nothing for the backward call
-            for own in _of_replicas(*tensors):
+            for own in _of_replicas(tensors):
                 settings = {**_ONEDNN, "reverse": backwards, "hidden_size": hidden.shape[-1], "train": ctx.training}
                 found.append(torch.ops.aten.mkldnn_rnn_layer(*own, **settings))
         ctx.workspaces = [each[3] for each in found] if ctx.training else []
@@ -376,7 +369,7 @@ class _LSTMByOneDNN(torch.autograd.Function):
             return _twice(ctx, *(torch.zeros_like(end) if of_end is None else of_end for of_end, end in given))
         of_ends = None if of_outputs is None else of_outputs.transpose(1, 2), of_hidden, of_cell
         found = []
-        for r, own in enumerate(_of_replicas(*tensors)):
+        for r, own in enumerate(_of_replicas(tensors)):
             of_own = (None if each is None else each[r].contiguous() for each in of_ends)
             settings = {**_ONEDNN, "reverse": ctx.backwards, "hidden_size": last.shape[-1], "train": True}
             arrays = *own, by_time[r], last[r], kept[r], *of_own
@@ -386,21 +379,15 @@ class _LSTMByOneDNN(torch.autograd.Function):
         return None, None, of_inputs.transpose(1, 2), *of_weights[:2], *of_biases, of_first, of_kept
 
 
-def _of_replicas(
-    inputs: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    hidden: Tensor,
-    cell: Tensor,
-) -> Iterator[tuple[Tensor, ...]]:
+def _of_replicas(tensors: tuple[Tensor | None, ...]) -> Iterator[tuple[Tensor, ...]]:
     """What oneDNN takes of every replica: inputs (time, batch, input), weights, biases and states."""
+    inputs, weight_ih, *_ = tensors
+    assert inputs is not None
+    assert weight_ih is not None
     nothing = weight_ih.new_zeros(weight_ih.shape[:2])
-    own, other = (nothing, nothing) if bias_ih is None or bias_hh is None else (bias_ih, bias_hh)
+    by_time, *others = (nothing if each is None else each.detach() for each in (inputs.transpose(1, 2), *tensors[1:]))
     for r in range(len(inputs)):
-        by_time = inputs[r].detach().transpose(0, 1).contiguous()
-        yield by_time, *(each[r].detach().contiguous() for each in (weight_ih, weight_hh, own, other, hidden, cell))
+        yield by_time[r].contiguous(), *(each[r].contiguous() for each in others)
 
 
 def _stacked(pieces: tuple[Tensor, ...]) -> Tensor:

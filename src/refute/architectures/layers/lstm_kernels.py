@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from refute.architectures.layers.kernels import Array, contracted, inlined
-from refute.architectures.layers.small_products import EVERYTHING, LEAST
+from refute.architectures.layers.small_products import EVERYTHING
 from refute.architectures.layers.tiled_products import by_columns, by_rows, in_panels, pack, sum_of_rows
 
-Shape = tuple[int, int, int, int, int]
-"""Replicas, examples, times, inputs, hidden."""
+Shape = tuple[int, int, int, int, int, int]
+"""Replicas, examples, times, inputs, hidden, read."""
 
 TOGETHER = 64
 """Rows, times and their examples, whose gates' gradients make those of the weights in one product."""
@@ -79,13 +79,13 @@ def forward(
     Unless it `keeps` what the backward pass needs, `read`, `gates`, `cells` and `tanhs` are for one replica and two
     times. What `read` has beyond states and inputs is zero, and stays it.
     """
-    replicas, examples, times, reads, width = shape
-    wide, all_gates = _wide(reads, width), 4 * width
+    replicas, examples, times, reads, width, wide = shape
+    all_gates = 4 * width
     joined, panels = np.zeros(all_gates * wide, inputs.dtype), np.empty(all_gates * wide, inputs.dtype)
     nothing, here = np.empty(0, inputs.dtype), np.zeros(1, np.int64)
     everything, states, slots = inputs.dtype.type(EVERYTHING), examples * width, times if keeps else 2
     for r in range(replicas):
-        _join(weight_ih, weight_hh, r, reads, width, joined)
+        _join(weight_ih, weight_hh, r, reads, width, wide, joined)
         in_panels(joined, 0, wide, all_gates, panels, 0)
         before = cell[r * states : (r + 1) * states]
         for t in range(times):
@@ -152,8 +152,8 @@ def backward(
     There will be those of the first states. `of_weights` (replica, gate * hidden, read) and `of_bias` are zero before;
     `of_inputs` may be empty if nobody wants them.
     """
-    replicas, examples, times, reads, width = shape
-    wide, all_gates = _wide(reads, width), 4 * width
+    replicas, examples, times, reads, width, wide = shape
+    all_gates = 4 * width
     joined, panels = np.zeros(all_gates * wide, read.dtype), np.empty(all_gates * wide, read.dtype)
     nothing, zeros, here = np.empty(0, read.dtype), np.zeros(wide, read.dtype), np.zeros(1, np.int64)
     one, everything, all_of_it = np.ones(1, read.dtype), read.dtype.type(EVERYTHING), read.dtype.type(1)
@@ -161,7 +161,7 @@ def backward(
     d_gates = np.empty(together * examples * all_gates, read.dtype)
     passed_on = np.empty(examples * wide, read.dtype)
     for r in range(replicas):
-        _join(weight_ih, weight_hh, r, reads, width, joined)
+        _join(weight_ih, weight_hh, r, reads, width, wide, joined)
         pack(joined, wide, all_gates, panels)
         passed, held = of_hidden[r * states : (r + 1) * states], of_cell[r * states : (r + 1) * states]
         own, own_bias = of_weights[r * all_gates * wide :], of_bias[r * all_gates : (r + 1) * all_gates]
@@ -215,19 +215,13 @@ def backward(
 
 
 @inlined
-def _wide(reads: int, width: int) -> int:
-    return width + reads + -reads % LEAST
-
-
-@inlined
 def _gates(row: Array, width: int) -> tuple[Array, Array, Array, Array]:
     return row[:width], row[width : 2 * width], row[2 * width : 3 * width], row[3 * width : 4 * width]
 
 
 @inlined
-def _join(weight_ih: Array, weight_hh: Array, replica: int, reads: int, width: int, joined: Array) -> None:
+def _join(weight_ih: Array, weight_hh: Array, replica: int, reads: int, width: int, wide: int, joined: Array) -> None:
     """A replica's weights (gate * hidden, read)."""
-    wide = _wide(reads, width)
     for g in range(4 * width):
         row = joined[g * wide : (g + 1) * wide]
         of_states = weight_hh[(replica * 4 * width + g) * width : (replica * 4 * width + g + 1) * width]

@@ -111,7 +111,7 @@ def _in_registers(
     a_taps, b_taps, taps = of_taps
     a_row, a_step, b_step, start_row, c_row = strides
     rows, vectors, lanes, bits = shape
-    vector = ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), lanes)
+    vector = _vector(bits, lanes)
     ternary = ir.FunctionType(vector, [vector] * 3)
     declare: Callable[..., Any] = cgutils.get_or_insert_function
     multiply_add = declare(builder.module, ternary, f"llvm.fmuladd.v{lanes}f{bits}")
@@ -209,6 +209,16 @@ def _integer(value: int) -> Any:
     return ir.Constant(ir.IntType(64), value)
 
 
+def _vector(bits: int, lanes: int) -> Any:
+    return ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), lanes)
+
+
+def _vector_at(context: Any, builder: Any, kind: Any, array: Any, at: Any, vector: Any) -> Any:
+    """A pointer to the numbers of an array from `at` on, as that vector."""
+    base = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(base, [at]), vector.as_pointer())
+
+
 @inlined
 def columns_of(left: int) -> int:
     """How many of the columns left make the next block."""
@@ -250,18 +260,18 @@ def _move(
     bits = c.dtype.bitwidth
 
     def build(context: Any, builder: Any, _: Any, given: Any) -> Any:
-        def place(array: Any, position: int, at: Any, column: int, vector: Any) -> Any:
-            base = context.make_array(array)(context, builder, given[position]).data
-            return builder.bitcast(builder.gep(base, [builder.add(at, _integer(column))]), vector.as_pointer())
+        def place(array: Any, position: int, column: int, vector: Any) -> Any:
+            at = builder.add(given[position + 1], _integer(column))
+            return _vector_at(context, builder, array, given[position], at, vector)
 
         for width in WIDTHS:
             with builder.if_then(builder.icmp_signed("==", given[2], _integer(width))):
                 lanes = min(width, 8 * WIDEST // bits)
-                vector = ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), lanes)
+                vector = _vector(bits, lanes)
                 for column in range(0, width, lanes):
-                    found = builder.load(place(a, 0, given[1], column, vector))
+                    found = builder.load(place(a, 0, column, vector))
                     found.align = bits // 8
-                    builder.store(found, place(c, 3, given[4], column, vector)).align = bits // 8
+                    builder.store(found, place(c, 3, column, vector)).align = bits // 8
         return context.get_dummy_value()
 
     return signature, build
@@ -288,12 +298,11 @@ def _turn_square(
     lanes = 8 * WIDEST // bits
 
     def build(context: Any, builder: Any, _: Any, given: Any) -> Any:
-        vector = ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), lanes)
+        vector = _vector(bits, lanes)
 
         def place(array: Any, position: int, row: int) -> Any:
-            base = context.make_array(array)(context, builder, given[position]).data
-            at = builder.add(given[position + 1], builder.mul(ir.Constant(ir.IntType(64), row), given[position + 2]))
-            return builder.bitcast(builder.gep(base, [at]), vector.as_pointer())
+            at = builder.add(given[position + 1], builder.mul(_integer(row), given[position + 2]))
+            return _vector_at(context, builder, array, given[position], at, vector)
 
         rows = []
         for row in range(lanes):

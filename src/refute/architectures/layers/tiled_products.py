@@ -24,7 +24,7 @@ def by_rows(
         tall, n = rows_alone(rows - m), 0
         while n < columns:
             wide, at = columns_of(columns - n), c_at + m * columns + n
-            b_first, b_next = (n, b_row) if b_row else (n * steps, wide)
+            b_first, b_next = _first_and_next(n, b_row, steps, wide)
             product(
                 a, a_at + m * a_row, b, b_first, start, start_at + m * start_row + n, c, at, share, least,
                 here, here, 1, steps, tall, wide, a_row, a_step, b_next, start_row, columns,
@@ -47,15 +47,14 @@ def by_columns(
         wide, m = columns_of(columns - n), 0
         if len(panel):
             _move_columns(b, b_at + n, b_row, steps, wide, panel, 0)
-            read, b_first, b_next = panel, 0, wide
-        elif b_row:
-            read, b_first, b_next = b, b_at + n, b_row
+            read, read_at, b_first, b_next = panel, 0, 0, wide
         else:
-            read, b_first, b_next = b, b_at + n * steps, wide
+            read, read_at = b, b_at
+            b_first, b_next = _first_and_next(n, b_row, steps, wide)
         while m < rows:
             tall = rows_alone(rows - m)
             product(
-                a, m * a_row, read, b_first, start, start_at + n, c, m * columns + n, one, least,
+                a, m * a_row, read, read_at + b_first, start, start_at + n, c, m * columns + n, one, least,
                 here, here, 1, steps, tall, wide, a_row, 1, b_next, 0, columns,
             )  # fmt: skip
             m += tall
@@ -108,6 +107,12 @@ def in_panels(weights: Array, first: int, reads: int, writes: int, panels: Array
         wide = columns_of(columns - n)
         turn(weights, first + n * reads, reads, min(wide, writes - n), reads, panels, panels_at + n * reads, wide)
         n += wide
+
+
+@inlined
+def _first_and_next(n: int, row: int, rows: int, wide: int) -> tuple[int, int]:
+    """Where `wide` columns from n on begin, and how far their rows are apart: `row`, or 0 for a matrix in panels."""
+    return (n, row) if row else (n * rows, wide)
 
 
 @inlined
