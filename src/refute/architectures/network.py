@@ -18,7 +18,6 @@ from refute.architectures.folded import Folded
 from refute.architectures.initialization import draw
 from refute.architectures.layers import (
     BATCH_NORM_MOMENTUM,
-    EVALUATES,
     Chain,
     Convolution,
     Layer,
@@ -28,6 +27,7 @@ from refute.architectures.layers import (
     whole,
 )
 from refute.architectures.layers.arrays import known
+from refute.architectures.layers.perceptron import PAYS
 from refute.architectures.looped import MakeModule, made
 from refute.architectures.looped import draw as draw_module
 from refute.architectures.modules import as_layers
@@ -256,7 +256,7 @@ class Network:
                 f"inputs of {self.name} must be (example, {', '.join(map(str, self.input_shape))}) or the same "
                 f"after a replica axis, {tuple(inputs.shape)} came"
             )
-        perceptron = whole(self.layers, weights) if EVALUATES else None
+        perceptron = whole(self.layers, weights) if PAYS else None
         if perceptron and known(inputs) and inputs.dtype == weights.flat.dtype:
             return perceptron.evaluate(inputs, weights, shared=shared)
         size = self._evaluated_together(weights, batch)

@@ -24,6 +24,7 @@ from refute.architectures.layers import (
     perceptrons,
     whole,
 )
+from refute.architectures.layers.tiled_products import NEAR
 from refute.errors import ShapeError
 from refute.losses import CrossEntropy
 
@@ -105,6 +106,19 @@ def test_the_loops_give_the_same_outputs_and_gradients(
     assert all(close(found, expected) for found, expected in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.parametrize("keep", [0.0, MOMENTUM])
+@pytest.mark.parametrize("sizes", [[136, 136], [72, 40]], ids=["packed", "as they are"])
+def test_more_examples_than_stay_in_cache(sizes: list[int], keep: float) -> None:
+    examples = 2 * NEAR // min(sizes) + 1
+    network = net(sizes, 3)
+    weights, inputs = drawn(network, 2, torch.float64), inputs_of(network, 2, examples, torch.float64)
+    of_outputs = torch.randn(2, examples, 3, dtype=torch.float64)
+    ours, theirs = (
+        both_ways(network, weights, inputs, of_outputs, together=way, keep=keep, wanted=True) for way in (True, False)
+    )
+    assert all(close(found, expected) for found, expected in zip(ours, theirs, strict=True))
+
+
 @settings(max_examples=40, deadline=None)
 @given(widths, st.integers(2, 13), st.integers(1, 3), st.integers(1, 41), kinds, st.booleans(), st.booleans())
 def test_a_whole_step_is_what_its_parts_are(
@@ -141,7 +155,7 @@ def test_a_whole_step_is_what_its_parts_are(
 
 def evaluated(network: Network, weights: Weights, inputs: Tensor, *, together: bool) -> Tensor:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(architectures_network, "EVALUATES", together)
+        patch.setattr(architectures_network, "PAYS", together)
         return network.evaluate(weights, inputs)
 
 

@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 
 from refute.architectures.layers.kernels import Array, contracted
 from refute.architectures.layers.lstm_kernels import sigmoid, tanh
-from refute.architectures.layers.small_products import BLOCK, EVERYTHING, LEAST
-from refute.architectures.layers.tiled_products import by_columns, by_rows, in_panels, pack, sum_of_rows
+from refute.architectures.layers.small_products import BLOCK, EVERYTHING, LEAST, MOST
+from refute.architectures.layers.tiled_products import (
+    NEAR,
+    by_columns,
+    by_rows,
+    in_panels,
+    pack,
+    rows_near,
+    sum_of_rows,
+)
 
 HERE = np.zeros(1, np.int64)
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-4}
@@ -88,6 +96,25 @@ def test_by_columns(rows: int, width: int, steps: int, packs: int, rectify: bool
     found, least = np.empty(rows * width, kind), kind(0 if rectify else EVERYTHING)
     _by_columns(a.ravel(), b.ravel(), packs, start, least, found, np.array([rows, width, steps]))
     assert close(found, np.maximum(start + a @ b, least))
+
+
+@pytest.mark.parametrize("packs", [0, 1, 2])
+def test_more_rows_than_stay_in_cache(packs: int) -> None:
+    steps = 200
+    rows, width = 2 * NEAR // steps + 1, BLOCK + LEAST
+    a, b, start = drawn(rows, steps, kind=np.float64), drawn(steps, width, kind=np.float64), np.ones(width)
+    found = np.empty(rows * width)
+    _by_columns(a.ravel(), b.ravel(), packs, start, EVERYTHING, found, np.array([rows, width, steps]))
+    assert close(found, start + a @ b)
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_rows_are_taken_in_about_equal_parts_that_stay_in_cache(rows: int, width: int) -> None:
+    part = rows_near.py_func(rows, width)
+    assert part % MOST == 0
+    assert (part - MOST) * width <= NEAR
+    assert part * -(-rows // part) < rows + part  # no part is empty
+    assert rows * width > NEAR or part >= rows
 
 
 @settings(max_examples=30, deadline=None)

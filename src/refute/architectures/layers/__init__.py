@@ -7,14 +7,13 @@ from refute.architectures.layers.elementwise import Activation, Flatten, GlobalA
 from refute.architectures.layers.fused import Fused, fused
 from refute.architectures.layers.interface import Differentiated, Layer, Shape, Slot, Step, Tensors
 from refute.architectures.layers.normalization import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm
-from refute.architectures.layers.perceptron import EVALUATES, Perceptron, PerceptronStep, perceptrons, whole
+from refute.architectures.layers.perceptron import Perceptron, PerceptronStep, perceptrons, whole
 from refute.architectures.layers.renamed import Renamed
 from refute.architectures.layers.stem import Stem, stemmed
 
 __all__ = [
     "BATCH_NORM_EPSILON",
     "BATCH_NORM_MOMENTUM",
-    "EVALUATES",
     "Activation",
     "BatchNorm",
     "Chain",

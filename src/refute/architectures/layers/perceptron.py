@@ -27,9 +27,7 @@ from refute.errors import ShapeError
 
 PAYS = (processor.maker(), WIDEST) in (("AMD", 32), ("AMD", 64), ("Intel", 64))
 """Whether the loops are known to be faster than the library; other processors nobody measured."""
-EVALUATES = PAYS and processor.maker() == "AMD"
-"""Whether they are in evaluations, too: MKL keeps up on the many examples of one, on Intel's processors."""
-LARGE = 2**21 if processor.maker() == "AMD" else 2**18
+LARGE = 2**21
 """Weights of a layer above which the library is faster, or nobody measured it."""
 
 

@@ -15,13 +15,21 @@ import numpy as np
 
 from refute.architectures.layers.axes import Integers
 from refute.architectures.layers.kernels import Array, contracted, inlined
-from refute.architectures.layers.small_products import BLOCK, EVERYTHING, LEAST, WIDEST, rows_alone, turn
-from refute.architectures.layers.tiled_products import by_columns, by_rows, in_panels, pack, sum_of_rows
+from refute.architectures.layers.small_products import BLOCK, EVERYTHING, LEAST, rows_alone, turn
+from refute.architectures.layers.tiled_products import (
+    aligned,
+    by_columns,
+    by_rows,
+    in_panels,
+    pack,
+    rows_near,
+    sum_of_rows,
+)
 
 AT_A_TIME = 120
 """Examples that go through all layers of an evaluation, so that they stay in cache: ten times the rows of a product."""
-PACKS, PACKED = WIDEST == 32, 2**14
-"""Whether the operands of weights' gradients are packed, from so many weights on: measured with AVX2 alone."""
+PACKED = 2**14
+"""Weights of a layer from which on the operands of their gradient are packed."""
 
 
 @contracted
@@ -53,9 +61,10 @@ def evaluate(
     layers, wide = len(widths) - 1, widths + -widths % LEAST
     nothing = np.empty(0, inputs.dtype)
     zero, everything, here = inputs.dtype.type(0), inputs.dtype.type(EVERYTHING), np.zeros(1, np.int64)
-    panels = np.zeros((widths[:-1] * wide[1:]).sum(), inputs.dtype)  # columns beyond a layer's own stay 0
+    panels = aligned((widths[:-1] * wide[1:]).sum(), inputs)
+    panels[:] = zero  # columns beyond a layer's own stay 0
     biases = np.zeros(wide[1:].sum(), inputs.dtype)
-    own, other = np.empty(AT_A_TIME * wide.max(), inputs.dtype), np.empty(AT_A_TIME * wide.max(), inputs.dtype)
+    own, other = aligned(AT_A_TIME * wide.max(), inputs), aligned(AT_A_TIME * wide.max(), inputs)
     for r in range(len(places)):
         of_weights, of_biases = 0, 0
         for layer in range(layers):
@@ -143,8 +152,8 @@ def descend(
     mean `losses` are (replica,).
     """
     replicas, outputs = len(places), widths[-1]
-    hidden = np.empty(examples * widths[1:-1].sum(), inputs.dtype)
-    found = np.empty(examples * outputs, inputs.dtype)
+    hidden = aligned(examples * widths[1:-1].sum(), inputs)
+    found = aligned(examples * outputs, inputs)
     nothing = np.empty(0, inputs.dtype)
     for r in range(replicas):
         read = inputs[r * examples * widths[0] : (r + 1) * examples * widths[0]]
@@ -186,7 +195,7 @@ def _forward(
     for layer in range(layers):
         reads, writes = widths[layer], widths[layer + 1]
         most = max(most, reads * (writes if _turns_weights(reads, writes, examples) else wide))
-    turned, found = np.empty(most, read.dtype), np.empty(widths[1:].max() * wide, read.dtype)
+    turned, found = aligned(most, read), aligned(widths[1:].max() * wide, read)
     zero, one, here = read.dtype.type(0), read.dtype.type(1), np.zeros(1, np.int64)
     nothing = np.zeros(widths.max(), read.dtype)
     spot = 0
@@ -218,7 +227,8 @@ def _forward(
 
 @inlined
 def _turns_weights(reads: int, writes: int, examples: int) -> bool:
-    return writes % LEAST == 0 and reads * writes <= examples * (reads + writes)
+    few = examples <= rows_near(examples, reads) and reads * writes > examples * (reads + writes)
+    return writes % LEAST == 0 and not few
 
 
 @inlined
@@ -241,9 +251,9 @@ def _backward(
     """Of one replica. If it `moves`, `into` holds a velocity, and the weights follow it."""
     layers = len(places)
     most = examples * widths[:layers].max()
-    own, unmasked = np.empty(most, inputs.dtype), np.empty(most, inputs.dtype)
-    panel = np.empty(widths[1:].max() * BLOCK, inputs.dtype)
-    turned, panels = np.empty(examples * widths[1:].max(), inputs.dtype), np.empty(most, inputs.dtype)
+    own, unmasked = aligned(most, inputs), aligned(most, inputs)
+    panel = aligned(widths[1:].max() * BLOCK, inputs)
+    turned, panels = aligned(examples * widths[1:].max(), inputs), aligned(most, inputs)
     nothing, one, here = np.zeros(widths.max(), inputs.dtype), np.ones(1, inputs.dtype), np.zeros(1, np.int64)
     zero, share, everything = inputs.dtype.type(0), inputs.dtype.type(keep), inputs.dtype.type(EVERYTHING)
     spot, d = len(hidden), gradient
@@ -254,29 +264,34 @@ def _backward(
         below = unmasked[: examples * reads] if layer else passed
         weight, bias = places[layer]
         of_weight, of_bias = into_places[layer]
-        packs = PACKS and reads * writes >= PACKED
+        packs = reads * writes >= PACKED
         if len(below):
             copied = panel[: writes * BLOCK if packs else 0]
             by_columns(
                 d, writes, weights, weight, reads, copied, nothing, 0, everything, below, here, examples, reads, writes
             )
-        if packs:
-            turn(d, 0, writes, examples, writes, turned, 0, examples)
-            pack(read, reads, examples, panels)
-            a, a_row, a_step, b, b_row = turned, examples, 1, panels, 0
-        else:
-            a, a_row, a_step, b, b_row = d, 1, writes, read, reads
         start, start_row = (into, reads) if keep else (nothing, 0)
-        o = 0
-        while o < writes:
-            rows, at = rows_alone(writes - o), of_weight + o * reads
-            by_rows(
-                a, o * a_row, a_row, a_step, b, b_row, start, at if keep else 0, start_row, share, everything, into, at,
-                here, rows, reads, examples,
-            )  # fmt: skip
-            if moves:
-                _follow(weights, weight + o * reads, into, at, rows * reads, rate, decay)
-            o += rows
+        part = rows_near(examples, reads)
+        for first in range(0, examples, part):
+            count = min(part, examples - first)
+            of_part, read_by_part = d[first * writes :], read[first * reads : (first + count) * reads]
+            if packs:
+                turn(of_part, 0, writes, count, writes, turned, 0, count)
+                pack(read_by_part, reads, count, panels)
+                a, a_row, a_step, b, b_row = turned, count, 1, panels, 0
+            else:
+                a, a_row, a_step, b, b_row = of_part, 1, writes, read_by_part, reads
+            kept, before, before_row = (one[0], into, reads) if first else (share, start, start_row)
+            o = 0
+            while o < writes:
+                rows, at = rows_alone(writes - o), of_weight + o * reads
+                by_rows(
+                    a, o * a_row, a_row, a_step, b, b_row, before, at if keep or first else 0, before_row, kept,
+                    everything, into, at, here, rows, reads, count,
+                )  # fmt: skip
+                if moves and first + count == examples:
+                    _follow(weights, weight + o * reads, into, at, rows * reads, rate, decay)
+                o += rows
         if bias >= 0:
             sum_of_rows(d, one, examples, writes, share, start, of_bias if keep else 0, into, of_bias, here)
             if moves:

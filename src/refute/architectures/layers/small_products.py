@@ -164,13 +164,11 @@ def _in_registers(
         return _loop(builder, count, sums, taps_at_once)
 
     cells = [(row, number) for row in range(rows) for number in range(vectors)]
-    kept = everywhere(share)
-    sums = [builder.fmul(kept, load(place(start, row, start_row, number))) for row, number in cells]
+    sums = [ir.Constant(vector, [0.0] * lanes)] * len(cells)
     chains = min(MOST_CHAINS, max(1, LATENCY // len(cells)))
     if chains > 1:
         groups = builder.udiv(taps, _integer(chains))
-        nothing = [ir.Constant(vector, [0.0] * lanes)] * (len(cells) * (chains - 1))
-        several = over_taps(groups, _integer(0), chains, sums + nothing)
+        several = over_taps(groups, _integer(0), chains, sums * chains)
         sums = several[: len(cells)]
         for chain in range(1, chains):
             others = several[chain * len(cells) : (chain + 1) * len(cells)]
@@ -179,8 +177,10 @@ def _in_registers(
         sums = over_taps(builder.sub(taps, done), done, 1, sums)
     else:
         sums = over_taps(taps, _integer(0), 1, sums)
-    floor = everywhere(least)
+    kept, floor = everywhere(share), everywhere(least)
     for (row, number), total in zip(cells, sums, strict=True):
+        # read now, not first: all would have waited for what comes from farther away than the factors
+        total = builder.call(multiply_add, [kept, load(place(start, row, start_row, number)), total])
         value = builder.select(builder.fcmp_ordered("<=", total, floor), floor, total)
         builder.store(value, place(c, row, c_row, number)).align = bits // 8
 

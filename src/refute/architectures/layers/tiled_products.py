@@ -5,9 +5,42 @@ one small product reads by themselves, panel after panel. `here` is where the on
 of one 0, because one made for every product would take a good part of its time.
 """
 
+import numpy as np
+
 from refute.architectures.layers.axes import Integers
 from refute.architectures.layers.kernels import Array, inlined
-from refute.architectures.layers.small_products import EVERYTHING, LEAST, columns_of, move, product, rows_alone, turn
+from refute.architectures.layers.small_products import (
+    EVERYTHING,
+    LEAST,
+    MOST,
+    columns_of,
+    move,
+    product,
+    rows_alone,
+    turn,
+)
+
+NEAR = 2**17
+"""Numbers of a matrix that are gone through again and again while they are in cache."""
+
+LINE = 64
+"""Bytes of a line of the cache: a vector that begins elsewhere may take two of them."""
+
+
+@inlined
+def aligned(size: int, like: Array) -> Array:
+    """Room for so many numbers of the kind of `like`, at the beginning of a line."""
+    found = np.empty(size + LINE // like.itemsize, like.dtype)
+    first = -found.ctypes.data % LINE // like.itemsize
+    return found[first : first + size]
+
+
+@inlined
+def rows_near(rows: int, columns: int) -> int:
+    """How many rows of a matrix to go through at a time, about as many each time."""
+    times = max(1, (rows * columns + NEAR - 1) // NEAR)
+    equal = (rows + times - 1) // times
+    return equal + -equal % MOST
 
 
 @inlined
@@ -40,25 +73,28 @@ def by_columns(
 ) -> None:  # fmt: skip
     """c[m, n] = start[n] + the sum over k of a[m, k] b[k, n], in the other order: b is read once, a again and again.
 
-    Into `panel`, if it is not empty, the columns of b that a product reads are copied first.
+    That is, once for as many rows of a as stay in cache. Into `panel`, if it is not empty, the columns of b that a
+    product reads are copied first.
     """
-    n, one = 0, c.dtype.type(1)
-    while n < columns:
-        wide, m = columns_of(columns - n), 0
-        if len(panel):
-            _move_columns(b, b_at + n, b_row, steps, wide, panel, 0)
-            read, read_at, b_first, b_next = panel, 0, 0, wide
-        else:
-            read, read_at = b, b_at
-            b_first, b_next = _first_and_next(n, b_row, steps, wide)
-        while m < rows:
-            tall = rows_alone(rows - m)
-            product(
-                a, m * a_row, read, read_at + b_first, start, start_at + n, c, m * columns + n, one, least,
-                here, here, 1, steps, tall, wide, a_row, 1, b_next, 0, columns,
-            )  # fmt: skip
-            m += tall
-        n += wide
+    one, part = c.dtype.type(1), rows_near(rows, a_row)
+    for first in range(0, rows, part):
+        last, n = min(rows, first + part), 0
+        while n < columns:
+            wide, m = columns_of(columns - n), first
+            if len(panel):
+                _move_columns(b, b_at + n, b_row, steps, wide, panel, 0)
+                read, read_at, b_first, b_next = panel, 0, 0, wide
+            else:
+                read, read_at = b, b_at
+                b_first, b_next = _first_and_next(n, b_row, steps, wide)
+            while m < last:
+                tall = rows_alone(last - m)
+                product(
+                    a, m * a_row, read, read_at + b_first, start, start_at + n, c, m * columns + n, one, least,
+                    here, here, 1, steps, tall, wide, a_row, 1, b_next, 0, columns,
+                )  # fmt: skip
+                m += tall
+            n += wide
 
 
 @inlined
