@@ -35,7 +35,7 @@ Vector = float | Sequence[float] | Tensor
 
 CACHE_BYTES = processor.group_bytes()
 """What one group of replicas should touch in a step."""
-MODULE_BYTES = 64 * 2**20
+MODULE_BYTES = (32 if processor.maker() == "Intel" else 64) * 2**20
 """The same where torch differentiates modules: its many small calls cost more than memory that is farther away."""
 PASS_BYTES = 64 * 2**20
 """What a pass should touch at most; a larger batch goes through in chunks."""

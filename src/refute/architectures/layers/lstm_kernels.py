@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from refute.architectures.layers.kernels import Array, contracted, inlined
-from refute.architectures.layers.small_products import EVERYTHING
-from refute.architectures.layers.tiled_products import by_columns, by_rows, in_panels, pack, sum_of_rows
+from refute.architectures.layers.small_products import EVERYTHING, turn
+from refute.architectures.layers.tiled_products import aligned, by_columns, by_rows, in_panels, pack, sum_of_rows
 
 Shape = tuple[int, int, int, int, int, int]
 """Replicas, examples, times, inputs, hidden, read."""
@@ -81,7 +81,7 @@ def forward(
     """
     replicas, examples, times, reads, width, wide = shape
     all_gates = 4 * width
-    joined, panels = np.zeros(all_gates * wide, inputs.dtype), np.empty(all_gates * wide, inputs.dtype)
+    joined, panels = np.zeros(all_gates * wide, inputs.dtype), aligned(all_gates * wide, inputs)
     nothing, here = np.empty(0, inputs.dtype), np.zeros(1, np.int64)
     everything, states, slots = inputs.dtype.type(EVERYTHING), examples * width, times if keeps else 2
     for r in range(replicas):
@@ -154,12 +154,13 @@ def backward(
     """
     replicas, examples, times, reads, width, wide = shape
     all_gates = 4 * width
-    joined, panels = np.zeros(all_gates * wide, read.dtype), np.empty(all_gates * wide, read.dtype)
+    joined, panels = np.zeros(all_gates * wide, read.dtype), aligned(all_gates * wide, read)
     nothing, zeros, here = np.empty(0, read.dtype), np.zeros(wide, read.dtype), np.zeros(1, np.int64)
     one, everything, all_of_it = np.ones(1, read.dtype), read.dtype.type(EVERYTHING), read.dtype.type(1)
     states, together = examples * width, max(1, TOGETHER // max(1, examples))
-    d_gates = np.empty(together * examples * all_gates, read.dtype)
-    passed_on = np.empty(examples * wide, read.dtype)
+    d_gates = aligned(together * examples * all_gates, read)
+    turned, packed = aligned(len(d_gates), read), aligned(together * examples * wide, read)
+    passed_on = aligned(examples * wide, read)
     for r in range(replicas):
         _join(weight_ih, weight_hh, r, reads, width, wide, joined)
         pack(joined, wide, all_gates, panels)
@@ -207,10 +208,11 @@ def backward(
                     for j in range(reads):
                         of_input[j] = of_read[width + j]
             rows, given = (high - low) * examples, read[(r * times + low) * examples * wide :]
+            turn(d_gates, 0, all_gates, rows, all_gates, turned, 0, rows)
+            pack(given, wide, rows, packed)
             by_rows(
-                d_gates, 0, 1, all_gates, given, wide, own, 0, wide, all_of_it, everything, own, 0, here, all_gates,
-                wide, rows,
-            )  # fmt: skip
+                turned, 0, rows, 1, packed, 0, own, 0, wide, all_of_it, everything, own, 0, here, all_gates, wide, rows
+            )
             sum_of_rows(d_gates, one, rows, all_gates, all_of_it, own_bias, 0, own_bias, 0, here)
 
 
