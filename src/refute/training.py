@@ -35,8 +35,8 @@ Vector = float | Sequence[float] | Tensor
 
 CACHE_BYTES = processor.group_bytes()
 """What one group of replicas should touch in a step."""
-MODULE_BYTES = (32 if processor.maker() == "Intel" else 64) * 2**20
-"""The same where torch differentiates modules: its many small calls cost more than memory that is farther away."""
+MODULE_BYTES = processor.module_group_bytes()
+"""The same where torch differentiates modules."""
 PASS_BYTES = 64 * 2**20
 """What a pass should touch at most; a larger batch goes through in chunks."""
 DEVICE_PASS_BYTES = 2 * 2**30

@@ -66,6 +66,12 @@ def test_groups_are_as_large_as_a_share_of_the_last_cache(
     assert processor.group_bytes() == expected
 
 
+@pytest.mark.parametrize(("maker", "expected"), [("Intel", 32 * MiB), ("AMD", 64 * MiB), ("", 64 * MiB)])
+def test_groups_of_modules_are_larger(maker: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "maker", lambda: maker)
+    assert processor.module_group_bytes() == expected
+
+
 def test_groups_are_small_where_the_cache_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "LAST_CACHE", tmp_path / "none")
     monkeypatch.setattr(processor, "maker", lambda: "Intel")

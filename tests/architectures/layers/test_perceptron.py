@@ -107,6 +107,17 @@ def test_the_loops_give_the_same_outputs_and_gradients(
 
 
 @pytest.mark.parametrize("keep", [0.0, MOMENTUM])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_examples_have_a_gradient_of_zero(keep: float, dtype: torch.dtype) -> None:
+    network = net([136, 136, 16], 3)
+    weights, inputs = drawn(network, 2, dtype), inputs_of(network, 2, 0, dtype)
+    found = both_ways(network, weights, inputs, inputs[..., :3], together=True, keep=keep, wanted=True)
+    assert torch.equal(found[1], torch.full_like(weights.flat, keep * 2.0))
+    assert found[0].shape == (2, 0, 3)
+    assert found[2].shape == (2, 0, 136)
+
+
+@pytest.mark.parametrize("keep", [0.0, MOMENTUM])
 @pytest.mark.parametrize("sizes", [[136, 136], [72, 40]], ids=["packed", "as they are"])
 def test_more_examples_than_stay_in_cache(sizes: list[int], keep: float) -> None:
     examples = 2 * NEAR // min(sizes) + 1

@@ -135,7 +135,7 @@ class PerceptronStep:
         self.weights, self.places = _placed(layer, weights)
         self.into, self.into_places = _placed(layer, gradients)
         self.inputs = self.outputs = self.passed = torch.empty(0, dtype=weights[layer.slots()[0].name].dtype)
-        self.hidden: Array = np.empty(0)
+        self.hidden: Array = np.empty(0, self.weights.dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.inputs = self._fitting(inputs)

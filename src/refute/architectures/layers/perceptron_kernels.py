@@ -227,6 +227,7 @@ def _forward(
 
 @inlined
 def _turns_weights(reads: int, writes: int, examples: int) -> bool:
+    """Whether weights are turned, and not the examples: those only if they are fewer, and all stay in cache."""
     few = examples <= rows_near(examples, reads) and reads * writes > examples * (reads + writes)
     return writes % LEAST == 0 and not few
 
@@ -270,9 +271,8 @@ def _backward(
             by_columns(
                 d, writes, weights, weight, reads, copied, nothing, 0, everything, below, here, examples, reads, writes
             )
-        start, start_row = (into, reads) if keep else (nothing, 0)
         part = rows_near(examples, reads)
-        for first in range(0, examples, part):
+        for first in range(0, max(1, examples), part):
             count = min(part, examples - first)
             of_part, read_by_part = d[first * writes :], read[first * reads : (first + count) * reads]
             if packs:
@@ -281,19 +281,21 @@ def _backward(
                 a, a_row, a_step, b, b_row = turned, count, 1, panels, 0
             else:
                 a, a_row, a_step, b, b_row = of_part, 1, writes, read_by_part, reads
-            kept, before, before_row = (one[0], into, reads) if first else (share, start, start_row)
+            kept, fresh = one[0] if first else share, keep == 0 and first == 0
+            start, start_row = (nothing, 0) if fresh else (into, reads)
             o = 0
             while o < writes:
                 rows, at = rows_alone(writes - o), of_weight + o * reads
                 by_rows(
-                    a, o * a_row, a_row, a_step, b, b_row, before, at if keep or first else 0, before_row, kept,
-                    everything, into, at, here, rows, reads, count,
+                    a, o * a_row, a_row, a_step, b, b_row, start, 0 if fresh else at, start_row, kept, everything,
+                    into, at, here, rows, reads, count,
                 )  # fmt: skip
                 if moves and first + count == examples:
                     _follow(weights, weight + o * reads, into, at, rows * reads, rate, decay)
                 o += rows
         if bias >= 0:
-            sum_of_rows(d, one, examples, writes, share, start, of_bias if keep else 0, into, of_bias, here)
+            start, start_at = (into, of_bias) if keep else (nothing, 0)
+            sum_of_rows(d, one, examples, writes, share, start, start_at, into, of_bias, here)
             if moves:
                 _follow(weights, bias, into, of_bias, writes, rate, decay)
         if layer:

@@ -22,7 +22,6 @@ from refute.architectures.layers.small_products import (
 
 NEAR = 2**17
 """Numbers of a matrix that are gone through again and again while they are in cache."""
-
 LINE = 64
 """Bytes of a line of the cache: a vector that begins elsewhere may take two of them."""
 
@@ -37,9 +36,9 @@ def aligned(size: int, like: Array) -> Array:
 
 @inlined
 def rows_near(rows: int, columns: int) -> int:
-    """How many rows of a matrix to go through at a time, about as many each time."""
+    """How many rows of a matrix to go through at a time, about as many each time; at least `MOST`."""
     times = max(1, (rows * columns + NEAR - 1) // NEAR)
-    equal = (rows + times - 1) // times
+    equal = max(1, (rows + times - 1) // times)
     return equal + -equal % MOST
 
 
