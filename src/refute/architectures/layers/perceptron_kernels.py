@@ -78,11 +78,14 @@ def evaluate(
         for first in range(0, examples, AT_A_TIME):
             count = min(AT_A_TIME, examples - first)
             read = inputs[r * apart + first * widths[0] : r * apart + (first + count) * widths[0]]
+            put_out = widths[-1]
+            found = outputs[(r * examples + first) * put_out : (r * examples + first + count) * put_out]
             of_weights, of_biases = 0, 0
             for layer in range(layers):
                 reads, writes = widths[layer], wide[layer + 1]
-                written = own[: count * writes]
-                least = zero if layer + 1 < layers else everything
+                is_last = layer + 1 == layers
+                written = found if is_last and writes == put_out else own[: count * writes]
+                least = everything if is_last else zero
                 by_columns(
                     read, reads, panels, of_weights, 0, nothing, biases, of_biases, least, written, here, count, writes,
                     reads,
@@ -91,11 +94,10 @@ def evaluate(
                 of_biases += writes
                 read = written
                 own, other = other, own
-            put_out = widths[-1]
-            found = outputs[(r * examples + first) * put_out : (r * examples + first + count) * put_out]
-            for n in range(count):
+            for n in range(count if wide[-1] > put_out else 0):
+                line, beginning = found[n * put_out : (n + 1) * put_out], read[n * wide[-1] : (n + 1) * wide[-1]]
                 for o in range(put_out):
-                    found[n * put_out + o] = read[n * wide[-1] + o]
+                    line[o] = beginning[o]
 
 
 @contracted
