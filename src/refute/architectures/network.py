@@ -189,15 +189,16 @@ class Network:
 
     def initialize(self, seeds: Sequence[int], *, purpose: str = "initialization", device: str = "cpu") -> Weights:
         """Weights (replica leading), each replica drawn from its own stream of (seed, purpose)."""
-        drawn = [self._draw(seed, purpose) for seed in seeds]
-        trained = [slot for slot in self.slots if not slot.buffer]
-        rows = [torch.cat([tensors[slot.name].reshape(-1) for slot in trained]) for tensors in drawn]
-        buffers = {
-            slot.name: torch.stack([tensors[slot.name] for tensors in drawn]).to(device)
-            for slot in self.slots
-            if slot.buffer
-        }
-        return Weights(self.slots, torch.stack(rows).to(device), buffers)
+        trained, others = ([slot.name for slot in self.slots if slot.buffer is kind] for kind in (False, True))
+        flat, buffers = torch.empty(0), []
+        for place, seed in enumerate(seeds):  # one by one: the next replica is drawn where the last one was
+            tensors = self._draw(seed, purpose)
+            row = torch.cat([tensors[name].reshape(-1) for name in trained])
+            flat = flat if place else row.new_empty(len(seeds), len(row))
+            flat[place] = row
+            buffers.append({name: tensors[name] for name in others})
+        stacked = {name: torch.stack([each[name] for each in buffers]).to(device) for name in others}
+        return Weights(self.slots, flat.to(device), stacked)
 
     def _draw(self, seed: int, purpose: str) -> Mapping[str, Tensor]:
         generator = stream(seed, purpose)
