@@ -1,15 +1,16 @@
 """The training loop against a plain nn.Module trained alone, and what packing must not change."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from refute import architectures, datasets, training
 from refute.algorithms import SAM, SGD, Adam, Clipped, Masked
 from refute.architectures import Network, Readout
-from refute.architectures.layers import Activation, Dense
+from refute.architectures.layers import Activation, Dense, PerceptronStep, combination
 from refute.attacks import FGSM, PGD
 from refute.augmentation import RandomCrop, RandomFlip, RandomRotation, RandomShift
 from refute.errors import ShapeError, UsageError
@@ -203,6 +204,41 @@ def test_snapshots_are_the_weights_on_the_way() -> None:
     assert torch.equal(trained.snapshots[12].flat, trained.end.flat)
     assert torch.equal(trained.snapshots[5].flat, run(network, data, SEEDS, steps=5).end.flat)
     assert trained.losses.shape == (4, 12)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "reconstruction"])
+def test_steps_that_a_loop_takes_at_a_time_are_those_one_by_one(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In epochs of 5 steps with a snapshot after the second of one and one before the first of another."""
+    data = digits(SEEDS)
+    outputs = 64 if loss == "reconstruction" else data.classes
+    layers = Dense("a", 64, 16), Activation("relu"), Dense("b", 16, outputs)
+    network = Network("autoencoder or classifier", layers, data.input_shape, outputs)
+    monkeypatch.setattr(combination, "PAYS", True)
+    taken, descend = [], PerceptronStep.descend
+
+    def counted(self: PerceptronStep, *given: Any, **options: Any) -> Tensor:
+        found = descend(self, *given, **options)
+        taken.append(found.shape[1])
+        return found
+
+    monkeypatch.setattr(PerceptronStep, "descend", counted)
+
+    def trained(**options: object) -> Run:
+        how = {"algorithm": SGD(momentum=0.9), "weight_decay": 0.01, "schedule": Staircase((0.5,)), "loss": loss}
+        return run(network, data, SEEDS, snapshots=(7, 10), **{**how, **options})
+
+    several = trained()
+    assert taken == [5, 2, 3, 2]
+    taken.clear()
+    trained(stop=LossBelow(0.0))
+    monkeypatch.setattr(training, "BATCHES_BYTES", 0)
+    alone = trained()
+    assert taken == 24 * [1]
+    assert torch.equal(several.losses, alone.losses)
+    for step in (7, 10):
+        assert torch.equal(several.snapshots[step].flat, alone.snapshots[step].flat)
+    assert torch.equal(several.end.flat, alone.end.flat)
+    assert several.losses[:, -1].lt(several.losses[:, 0]).all()
 
 
 def test_lazy_readout_starts_at_zero_and_learns() -> None:

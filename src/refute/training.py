@@ -43,6 +43,8 @@ DEVICE_PASS_BYTES = 2 * 2**30
 """What a replica's pass should touch at most on another device than the CPU, where few large passes are fastest."""
 SMALLEST_CHUNK = 32
 """Examples below which smaller passes cost more in calls than they save in cache."""
+BATCHES_BYTES = 2**22
+"""Inputs that are gathered at a time where several steps can be taken in one call."""
 PROBE_EXAMPLES = 8
 
 
@@ -250,13 +252,14 @@ def _train_group(job: _Job, chunk: int, progress: _Progress) -> None:
     chain = job.network.bind(weights, gradient)
     decay = job.decay if job.decay.any() else None
     whole, takes_loss = _whole_steps(job, chain, chunk), _takes_loss(job)
-    for step, (inputs, targets) in enumerate(_batches(job, progress.step, steps), progress.step):
+    together = _steps_together(job) if whole and takes_loss else 1
+    for step, inputs, targets, count in _batches(job, progress.step, steps, together):
         if step in run.snapshots:
             run.snapshots[step].copy_(weights)
         inputs, targets = _changed(job, progress, weights, inputs, targets, chunk)
-        rate = job.rate * job.schedule(step, steps)
+        rate = torch.cat([job.rate * job.schedule(step + later, steps) for later in range(count)], dim=1)
         if whole and takes_loss:
-            run.losses[:, step] = whole.descend(inputs, targets, rate, decay, keep=keep)
+            run.losses[:, step : step + count] = whole.descend(inputs, targets, rate, decay, keep=keep)
         elif whole:
             follow = partial(whole.follow, rate=rate, decay=decay)
             run.losses[:, step] = _differentiate(job, chain, inputs, targets, chunk, keep=keep, backward=follow)
@@ -286,10 +289,21 @@ def _whole_steps(job: _Job, chain: Chain, chunk: int) -> PerceptronStep | None:
 
 
 def _takes_loss(job: _Job) -> bool:
-    """Whether the loop of a whole step has the loss as well: it is the cross-entropy of the outputs themselves."""
-    return (
-        job.loss == losses.CrossEntropy() and job.run.readout == Readout() and job.data.classes <= job.network.outputs
-    )
+    """Whether the loop of a whole step has the loss as well, of the outputs themselves."""
+    if job.run.readout != Readout():
+        return False
+    if job.loss == losses.Reconstruction():
+        return math.prod(job.network.input_shape) == job.network.outputs
+    return job.loss == losses.CrossEntropy() and job.data.classes <= job.network.outputs
+
+
+def _steps_together(job: _Job) -> int:
+    """How many steps a loop of whole steps may take at a time: nothing happens between them, and inputs stay near."""
+    if job.batch is None or job.augmentations or job.attack or job.stop:
+        return 1
+    inputs = job.data.inputs
+    step = len(job.seeds) * job.batch * math.prod(job.network.input_shape) * inputs.element_size()
+    return max(1, BATCHES_BYTES // step)
 
 
 def _end(run: Run, taken: int, which: Tensor) -> None:
@@ -412,22 +426,29 @@ def _sizes(network: Network, weights: Weights, data: Data, batch: int | None) ->
     return max(1, near // (optimizer + touched * chunk)), chunk
 
 
-def _batches(job: _Job, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs (replica, batch, ...) and targets of every step from `first` on; every epoch is a fresh shuffle."""
+def _batches(job: _Job, first: int, steps: int, together: int) -> Iterator[tuple[int, Tensor, Tensor, int]]:
+    """From step `first` on: a step, inputs (replica, example, ...) and targets of some steps, and how many those are.
+
+    At most `together`, and none after the next snapshot or the end of an epoch, every one of which is a fresh shuffle.
+    """
     examples, device = job.data.index.shape[1], job.data.index.device
     if job.batch is None:
         whole = _laid_out(job, job.data.first(examples))
-        for _ in range(first, steps):
-            yield whole
+        for step in range(first, steps):
+            yield step, *whole, 1
         return
-    per_epoch = examples // job.batch
+    per_epoch, step = examples // job.batch, first
     order = torch.empty(0)
-    for step in range(first, steps):
+    while step < steps:
         epoch, position = divmod(step, per_epoch)
         if position == 0 or step == first:
             shuffled = [torch.randperm(examples, generator=stream(seed, f"order-{epoch}")) for seed in job.seeds]
             order = torch.stack(shuffled).to(device)
-        yield _laid_out(job, job.data.batch(order[:, position * job.batch : (position + 1) * job.batch]))
+        ends = (steps, step + together, (epoch + 1) * per_epoch, *job.run.snapshots)
+        count = min(end for end in ends if end > step) - step
+        chosen = order[:, position * job.batch : (position + count) * job.batch]
+        yield step, *_laid_out(job, job.data.batch(chosen)), count
+        step += count
 
 
 def _laid_out(job: _Job, examples: Batch) -> tuple[Tensor, Tensor]:

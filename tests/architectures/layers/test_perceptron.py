@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from other_processor import shorter_vectors, x86_with_shorter_vectors
 from torch import Tensor
 
+from refute.algorithms import SGD
 from refute.architectures import Network, Weights
 from refute.architectures import network as architectures_network
 from refute.architectures.layers import (
@@ -26,7 +27,7 @@ from refute.architectures.layers import (
 )
 from refute.architectures.layers.tiled_products import NEAR
 from refute.errors import ShapeError
-from refute.losses import CrossEntropy
+from refute.losses import CrossEntropy, Loss, Reconstruction
 
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
 MOMENTUM, RATE, DECAY = 0.9, 0.1, 0.01
@@ -130,38 +131,55 @@ def test_more_examples_than_stay_in_cache(sizes: list[int], keep: float) -> None
     assert all(close(found, expected) for found, expected in zip(ours, theirs, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
-@given(widths, st.integers(2, 13), st.integers(1, 3), st.integers(1, 41), kinds, st.booleans(), st.booleans())
-def test_a_whole_step_is_what_its_parts_are(
-    sizes: list[int], classes: int, replicas: int, examples: int, dtype: torch.dtype, moves: bool, decays: bool
+@settings(max_examples=60, deadline=None)
+@given(
+    widths, st.integers(2, 13), st.integers(1, 3), st.integers(1, 3), st.integers(1, 41), kinds, st.booleans(),
+    st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_whole_steps_are_what_their_parts_are(
+    sizes: list[int],
+    outputs: int,
+    replicas: int,
+    steps: int,
+    examples: int,
+    dtype: torch.dtype,
+    moves: bool,
+    decays: bool,
+    reconstructs: bool,
 ) -> None:
-    network = net(sizes, classes)
-    weights, inputs = drawn(network, replicas, dtype), inputs_of(network, replicas, examples, dtype)
-    labels = torch.randint(classes, (replicas, examples))
-    rate = RATE * torch.arange(1, replicas + 1, dtype=torch.float32).unsqueeze(1)
+    network = net(sizes, outputs)
+    weights, inputs = drawn(network, replicas, dtype), inputs_of(network, replicas, steps * examples, dtype)
+    loss: Loss = Reconstruction() if reconstructs else CrossEntropy()
+    labels, values = torch.randint(outputs, inputs.shape[:2]), torch.randn(*inputs.shape[:2], outputs, dtype=dtype)
+    targets = values if reconstructs else labels
+    rate = RATE * torch.arange(1, replicas * steps + 1, dtype=torch.float32).view(replicas, steps) / steps
     decay = DECAY * torch.ones(replicas, 1) if decays else None
     keep = MOMENTUM if moves else 0.0
     velocity = torch.full_like(weights.flat, 0.5 if moves else torch.nan)
 
-    other, gradient = weights.clone(), velocity.clone()
-    apart = bound(network, other, gradient, together=False)
-    each, of_outputs = CrossEntropy().value_and_gradient(apart.forward(inputs), labels)
-    apart.backward(of_outputs / examples, keep=keep)
-    if decay is not None:
-        gradient += decay.to(dtype) * other.flat
-    other.flat.sub_(rate.to(dtype) * gradient)
+    def step_by_step(*, together: bool) -> list[Tensor]:
+        own, into, found = weights.clone(), velocity.clone(), []
+        chain = bound(network, own, into, together=together)
+        for step in range(steps):
+            part = slice(step * examples, (step + 1) * examples)
+            each, of_outputs = loss.value_and_gradient(chain.forward(inputs[:, part]), targets[:, part])
+            found.append(each.mean(dim=1, keepdim=True))
+            if chain.perceptron:
+                chain.perceptron.follow(of_outputs / examples, rate[:, step : step + 1], decay, keep=keep)
+            else:
+                chain.backward(of_outputs / examples, keep=keep)
+                SGD(momentum=keep).follow(
+                    own, into, rate[:, step : step + 1].to(dtype), None if decay is None else decay.to(dtype)
+                )
+        return [own.flat, into, torch.cat(found, dim=1)]
 
-    for in_one in (True, False):
-        own, into = weights.clone(), velocity.clone()
-        step = bound(network, own, into, together=True).perceptron
-        assert step is not None
-        if in_one:
-            assert close(step.descend(inputs, labels, rate, decay, keep=keep), each.mean(dim=1))
-        else:
-            found = CrossEntropy().gradient(step.forward(inputs), labels)
-            step.follow(found / examples, rate, decay, keep=keep)
-        assert close(into, gradient)
-        assert close(own.flat, other.flat)
+    own, into = weights.clone(), velocity.clone()
+    perceptron_step = bound(network, own, into, together=True).perceptron
+    assert perceptron_step is not None
+    found = perceptron_step.descend(inputs, targets, rate, decay, keep=keep)
+    expected = step_by_step(together=False)
+    for several in ([own.flat, into, found], step_by_step(together=True)):
+        assert all(close(ours, theirs) for ours, theirs in zip(several, expected, strict=True))
 
 
 def evaluated(network: Network, weights: Weights, inputs: Tensor, *, together: bool) -> Tensor:
@@ -223,14 +241,17 @@ def test_packing_changes_no_bit(dtype: torch.dtype) -> None:
     weights, inputs = drawn(network, 5, dtype), inputs_of(network, 5, 37, dtype)
     labels, rate = torch.randint(10, (5, 37)), torch.full((5, 1), RATE)
 
-    def trained(replicas: slice) -> tuple[Tensor, Tensor]:
+    def trained(replicas: slice, steps: int = 1) -> tuple[Tensor, Tensor]:
         own = weights.take(replicas).clone()
         step = bound(network, own, torch.zeros_like(own.flat), together=True).perceptron
         assert step is not None
-        for _ in range(3):
-            losses = step.descend(inputs[replicas], labels[replicas], rate[replicas], None, keep=MOMENTUM)
-        return own.flat, losses
+        seen, wanted, rates = inputs[replicas].repeat(1, steps, 1), labels[replicas].repeat(1, steps), rate[replicas]
+        for _ in range(0, 4, steps):
+            losses = step.descend(seen, wanted, rates.repeat(1, steps), None, keep=MOMENTUM)
+        return own.flat, losses[:, -1]
 
+    for several in (2, 4):
+        assert all(torch.equal(*pair) for pair in zip(trained(slice(0, 5)), trained(slice(0, 5), several), strict=True))
     together, losses = trained(slice(0, 5))
     for r in range(5):
         alone, loss = trained(slice(r, r + 1))
@@ -245,7 +266,7 @@ def test_what_is_not_a_number_stays_so() -> None:
     step = bound(network, weights, torch.zeros_like(weights.flat), together=True).perceptron
     assert step is not None
     losses = step.descend(inputs, torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 1), None, keep=0)
-    assert losses.isfinite().tolist() == [False, True]
+    assert losses.isfinite().flatten().tolist() == [False, True]
     assert weights.finite().tolist() == [False, True]
 
 
@@ -261,6 +282,8 @@ def test_inputs_of_another_kind_are_refused(inputs: Tensor) -> None:
         step.forward(inputs)
     with pytest.raises(ShapeError, match=r"for \(2, example, 8\) torch.float32"):
         step.descend(inputs, torch.zeros(2, 5, dtype=torch.int64), torch.ones(2, 1), None, keep=0)
+    with pytest.raises(ShapeError, match=r"for \(2, example, 3\) torch.float32"):
+        step.descend(torch.zeros(2, 5, 8), inputs, torch.ones(2, 1), None, keep=0)
 
 
 def kinds_of(layers: list[Layer], *, dtype: torch.dtype = torch.float32) -> list[str]:

@@ -138,7 +138,7 @@ class PerceptronStep:
         self.hidden: Array = np.empty(0, self.weights.dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self.inputs = self._fitting(inputs)
+        self.inputs = self._fitting(inputs, int(self.widths[0]))
         replicas, examples, _ = inputs.shape
         self.outputs = room(self.outputs, (replicas, examples, int(self.widths[-1])), inputs)
         size = replicas * examples * int(self.widths[1:-1].sum())
@@ -165,24 +165,31 @@ class PerceptronStep:
         """
         self._back(gradient, keep, *self._of_replicas(rate, decay))
 
-    def descend(self, inputs: Tensor, labels: Tensor, rate: Tensor, decay: Tensor | None, *, keep: float) -> Tensor:
-        """A whole step of gradient descent on the mean cross-entropy, as `follow` has it; gives that, (replica,).
+    def descend(self, inputs: Tensor, targets: Tensor, rate: Tensor, decay: Tensor | None, *, keep: float) -> Tensor:
+        """Whole steps of gradient descent, each as `follow` has it; gives the mean loss of each, (replica, step).
 
         Args:
-            inputs: (replica, example, ...).
-            labels: (replica, example), all below the number of outputs.
-            rate: (replica, 1), as is `decay`.
-            decay: None for none.
+            inputs: (replica, step * example, ...), those of the first step first.
+            targets: labels (replica, step * example) below the number of outputs, and the loss is the cross-entropy;
+                or values (replica, step * example, ...), as many as outputs, and it is the mean squared difference.
+            rate: (replica, step).
+            decay: (replica, 1), or None for none.
             keep: 0 if there was no v before.
 
         Raises:
-            ShapeError: the weights take other inputs.
+            ShapeError: the weights take other inputs, or the values are not as many as the outputs.
         """
-        replicas, examples = labels.shape
-        losses = np.empty(replicas, self.weights.dtype)
+        examples = targets.shape[1] // rate.shape[1]
+        losses = np.empty(rate.shape, self.weights.dtype)
+        labels, values = np.empty(0, np.int64), np.empty(0, self.weights.dtype)
+        if targets.is_floating_point():
+            values = _flat(self._fitting(targets.flatten(2), int(self.widths[-1])))
+        else:
+            labels = _flat(targets.contiguous())
         perceptron_kernels.descend(
-            _flat(self._fitting(inputs.flatten(2))), _flat(labels.contiguous()), self.weights, self.places, self.into,
-            self.into_places, float(keep), self.widths, examples, *self._of_replicas(rate, decay), losses,
+            _flat(self._fitting(inputs.flatten(2), int(self.widths[0]))), labels, values, self.weights, self.places,
+            self.into, self.into_places, float(keep), self.widths, examples, *self._of_replicas(rate, decay),
+            losses.reshape(-1),
         )  # fmt: skip
         return torch.from_numpy(losses)
 
@@ -194,17 +201,18 @@ class PerceptronStep:
 
     def _of_replicas(self, rate: Tensor, decay: Tensor | None) -> tuple[Array, Array]:
         rates = _flat(rate.to(self.inputs.dtype))
-        return rates, np.zeros_like(rates) if decay is None else _flat(decay.to(self.inputs.dtype))
+        decays = torch.zeros(len(rate), 1) if decay is None else decay
+        return rates, _flat(decays.to(self.inputs.dtype))
 
-    def _fitting(self, inputs: Tensor) -> Tensor:
-        """The inputs, contiguous; the loops would read past the end of others."""
-        replicas, reads = len(self.places), int(self.widths[0])
-        if len(inputs) != replicas or inputs.shape[2] != reads or inputs.dtype != self.inputs.dtype:
+    def _fitting(self, numbers: Tensor, each: int) -> Tensor:
+        """Inputs or targets, contiguous; the loops would read past the end of others."""
+        replicas = len(self.places)
+        if len(numbers) != replicas or numbers.shape[2] != each or numbers.dtype != self.inputs.dtype:
             raise ShapeError(
-                f"the weights are for ({replicas}, example, {reads}) {self.inputs.dtype}, {tuple(inputs.shape)} "
-                f"{inputs.dtype} came"
+                f"the weights are for ({replicas}, example, {each}) {self.inputs.dtype}, {tuple(numbers.shape)} "
+                f"{numbers.dtype} came"
             )
-        return inputs.contiguous()
+        return numbers.contiguous()
 
 
 def _widths(layer: Perceptron) -> Integers:

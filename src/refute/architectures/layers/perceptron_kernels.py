@@ -137,6 +137,7 @@ def backward(
 def descend(
     inputs: Array,
     labels: Integers,
+    values: Array,
     weights: Array,
     places: Integers,
     into: Array,
@@ -148,23 +149,49 @@ def descend(
     decay: Array,
     losses: Array,
 ) -> None:
-    """A step of gradient descent on the mean cross-entropy: v <- keep v + g + decay w, then w <- w - rate v.
+    """Steps of gradient descent on the mean loss of so many examples each: v <- keep v + g + decay w, w <- w - rate v.
 
-    `into` holds v. `labels` (replica, example) are below the number of outputs; `rate`, `decay` and, to be written, the
-    mean `losses` are (replica,).
+    A replica takes all steps before the next one does, with its weights in cache. `into` holds v. `values` (replica,
+    step, example, output) are what the outputs should be, and the loss is the mean squared difference; if there are
+    none, it is the cross-entropy, and `labels` (replica, step, example) are below the number of outputs. `rate` and, to
+    be written, the mean `losses` are (replica, step), `decay` (replica,).
     """
-    replicas, outputs = len(places), widths[-1]
+    replicas, read_at_once, put_out = len(places), examples * widths[0], examples * widths[-1]
+    steps = len(rate) // replicas
     hidden = aligned(examples * widths[1:-1].sum(), inputs)
-    found = aligned(examples * outputs, inputs)
+    found = aligned(put_out, inputs)
+    squares = aligned(widths[-1], inputs)
     nothing = np.empty(0, inputs.dtype)
     for r in range(replicas):
-        read = inputs[r * examples * widths[0] : (r + 1) * examples * widths[0]]
-        _forward(read, weights, places[r], widths, examples, hidden, found)
-        losses[r] = _cross_entropy(found, labels[r * examples : (r + 1) * examples], outputs)
-        _backward(
-            read, hidden, found, weights, places[r], into, into_places[r], keep, widths, examples, nothing,
-            True, rate[r], decay[r],
-        )  # fmt: skip
+        for n in range(r * steps, (r + 1) * steps):
+            read = inputs[n * read_at_once : (n + 1) * read_at_once]
+            _forward(read, weights, places[r], widths, examples, hidden, found)
+            if len(values):
+                losses[n] = _mean_square(found, values[n * put_out : (n + 1) * put_out], examples, squares)
+            else:
+                losses[n] = _cross_entropy(found, labels[n * examples : (n + 1) * examples], widths[-1])
+            _backward(
+                read, hidden, found, weights, places[r], into, into_places[r], keep, widths, examples, nothing,
+                True, rate[n], decay[r],
+            )  # fmt: skip
+
+
+@inlined
+def _mean_square(outputs: Array, values: Array, examples: int, squares: Array) -> float:
+    """The mean squared difference; its gradient takes the place of the outputs. `squares`: room for an example."""
+    wide, twice = len(squares), outputs.dtype.type(2) / len(outputs)
+    for o in range(wide):
+        squares[o] = 0
+    for n in range(examples):
+        line, wanted = outputs[n * wide : (n + 1) * wide], values[n * wide : (n + 1) * wide]
+        for o in range(wide):
+            difference = line[o] - wanted[o]
+            squares[o] += difference * difference
+            line[o] = twice * difference
+    total = 0.0
+    for o in range(wide):
+        total += np.float64(squares[o])
+    return total / len(outputs)
 
 
 @inlined
