@@ -164,13 +164,6 @@ def _in_registers(
         return _loop(builder, count, sums, taps_at_once)
 
     cells = [(row, number) for row in range(rows) for number in range(vectors)]
-    byte = ir.IntType(8).as_pointer()
-    fetch = declare(builder.module, ir.FunctionType(ir.VoidType(), [byte] + [ir.IntType(32)] * 3), "llvm.prefetch.p0i8")
-    with builder.if_then(builder.icmp_signed("!=", start_row, _integer(0))):
-        for row, number in cells:
-            if number * lanes * bits % 512 == 0:
-                where = builder.bitcast(place(start, row, start_row, number), byte)
-                builder.call(fetch, [where, *(ir.Constant(ir.IntType(32), each) for each in (0, 3, 1))])
     sums = [ir.Constant(vector, [0.0] * lanes)] * len(cells)
     chains = min(MOST_CHAINS, max(1, LATENCY // len(cells)))
     if chains > 1:
