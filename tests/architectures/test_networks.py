@@ -87,6 +87,11 @@ def test_each_replica_has_its_own_stream() -> None:
     assert not torch.equal(alone.flat, network.initialize([6], purpose="fresh-0").flat)
 
 
+def test_no_seeds_are_refused() -> None:
+    with pytest.raises(UsageError, match="no seeds came"):
+        architectures.build("mlp", (8,), 2, depth=1, width=8).initialize([])
+
+
 def test_weights_share_memory_and_copies_do_not() -> None:
     network = architectures.build("mlp", IMAGES, 10, depth=1, width=4)
     weights = network.initialize([1, 2])

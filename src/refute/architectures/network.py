@@ -31,7 +31,7 @@ from refute.architectures.layers.perceptron import PAYS
 from refute.architectures.looped import MakeModule, made
 from refute.architectures.looped import draw as draw_module
 from refute.architectures.modules import as_layers
-from refute.errors import ShapeError
+from refute.errors import ShapeError, UsageError
 from refute.randomness import stream
 
 EVALUATION_BATCH = {"stacked": 1000, "looped": 256, "modules": 250}
@@ -188,7 +188,13 @@ class Network:
         return sum(math.prod(slot.shape) for slot in self.slots if not slot.buffer)
 
     def initialize(self, seeds: Sequence[int], *, purpose: str = "initialization", device: str = "cpu") -> Weights:
-        """Weights (replica leading), each replica drawn from its own stream of (seed, purpose)."""
+        """Weights (replica leading), each replica drawn from its own stream of (seed, purpose).
+
+        Raises:
+            UsageError: there are no seeds.
+        """
+        if not len(seeds):
+            raise UsageError(f"weights of {self.name} are drawn from one seed for each replica, but no seeds came")
         trained, others = ([slot.name for slot in self.slots if slot.buffer is kind] for kind in (False, True))
         flat, buffers = torch.empty(0), []
         for place, seed in enumerate(seeds):  # one by one: the next replica is drawn where the last one was
