@@ -96,8 +96,8 @@ class Data:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pool:
-    """All images of a data set as tensors: inputs float32 (image, *shape), labels int64 (image,)."""
+class Pool:
+    """All examples of a data set as tensors: inputs float32 (example, *shape), labels int64 (example,)."""
 
     inputs: Tensor
     labels: Tensor
@@ -158,8 +158,36 @@ def load(
     pool = _pool(dataset, raw, view)
     if device != "cpu":
         pool = _copied(pool, device)
-    labels = pool.labels.cpu()
-    drawn = subsample(
+    return drawn(
+        name,
+        pool,
+        dataset.classes if classes is None else len(classes),
+        raw.source.identity,
+        train=train,
+        seeds=seeds,
+        test=test,
+        validation=validation,
+        label_noise=label_noise,
+        stratified=stratified,
+    )
+
+
+def drawn(
+    name: str,
+    pool: Pool,
+    classes: int,
+    identity: str,
+    *,
+    train: int | None,
+    seeds: Sequence[int],
+    test: int | None,
+    validation: int,
+    label_noise: Sequence[float] | Tensor | float,
+    stratified: bool,
+) -> Data:
+    """The data of one cohort out of a pool, for the arguments of `load`; on the pool's device."""
+    device, labels = pool.inputs.device, pool.labels.cpu()
+    subset = subsample(
         labels,
         _training_images(len(labels), train, validation),
         validation,
@@ -167,28 +195,27 @@ def load(
         f"{name}: training subset",
         stratified=stratified,
     )
-    clean = labels[drawn.train]
-    number = dataset.classes if classes is None else len(classes)
+    clean = labels[subset.train]
     shares = _shares(label_noise, len(seeds))
-    noisy = _add_label_noise(clean, shares, number, seeds, f"{name}: label noise")
+    noisy = _add_label_noise(clean, shares, classes, seeds, f"{name}: label noise")
     kept = _test_rows(name, len(pool.test_labels), test).to(device)
     return Data(
         name=name,
         inputs=pool.inputs,
-        index=drawn.train.to(device),
+        index=subset.train.to(device),
         labels=noisy.to(device),
         clean_labels=clean.to(device),
-        validation_index=drawn.validation.to(device) if validation else None,
-        validation_labels=labels[drawn.validation].to(device) if validation else None,
+        validation_index=subset.validation.to(device) if validation else None,
+        validation_labels=labels[subset.validation].to(device) if validation else None,
         test_inputs=pool.test_inputs if len(kept) == len(pool.test_labels) else pool.test_inputs[kept],
         test_labels=pool.test_labels[kept],
-        classes=number,
+        classes=classes,
         input_shape=tuple(pool.inputs.shape[1:]),
-        identity=raw.source.identity,
+        identity=identity,
     )
 
 
-_add_label_noise = label_noise  # `load` has an argument of that name
+_add_label_noise = label_noise  # `drawn` has an argument of that name
 
 
 def _training_images(pool: int, train: int | None, validation: int) -> int:
@@ -217,7 +244,7 @@ def _test_rows(name: str, available: int, test: int | None) -> Tensor:
 
 
 @lru_cache(maxsize=POOLS_KEPT)
-def _pool(dataset: DataSet, raw: RawData, view: _View) -> _Pool:
+def _pool(dataset: DataSet, raw: RawData, view: _View) -> Pool:
     """All images of `raw` seen as `view` says. `open_raw` gives the same value as long as the data are the same."""
     train_labels = _labels(dataset, raw.train_labels, view.classes)
     test_labels = _labels(dataset, raw.test_labels, view.classes)
@@ -225,12 +252,12 @@ def _pool(dataset: DataSet, raw: RawData, view: _View) -> _Pool:
     folder = cache.root() / VIEWS / f"{dataset.name}-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
     inputs = [torch.from_numpy(array) for array in cache.shared(folder, PARTS, lambda: _decode(raw, view))]
     train, test = (part.flatten(1) for part in inputs) if view.flatten else inputs
-    return _Pool(train, train_labels, test, test_labels)
+    return Pool(train, train_labels, test, test_labels)
 
 
 @lru_cache(maxsize=COPIES_KEPT)
-def _copied(pool: _Pool, device: str) -> _Pool:
-    return _Pool(*(tensor.to(device) for tensor in (pool.inputs, pool.labels, pool.test_inputs, pool.test_labels)))
+def _copied(pool: Pool, device: str) -> Pool:
+    return Pool(*(tensor.to(device) for tensor in (pool.inputs, pool.labels, pool.test_inputs, pool.test_labels)))
 
 
 def _decode(raw: RawData, view: _View) -> list[cache.FloatArray]:
