@@ -30,6 +30,10 @@ MAY_IMPORT = {
         "stopping", "datasets",
         "architectures", "algorithms", "instruments",
     },
+    "parallel": {
+        "errors", "schedules", "losses", "augmentation", "attacks", "stopping", "datasets", "architectures",
+        "algorithms", "training",
+    },
     "phenomena": {
         "core", "errors", "randomness", "schedules", "losses", "augmentation", "attacks", "stopping", "datasets",
         "architectures", "algorithms", "instruments", "training",

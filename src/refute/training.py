@@ -141,8 +141,8 @@ def train(
     keep_freed_memory()
     full_precision()
     device = str(data.inputs.device)
-    rate = _column(learning_rate, replicas, "learning_rate").to(device)
-    decay = _column(weight_decay, replicas, "weight_decay").to(device)
+    rate = column(learning_rate, replicas, "learning_rate").to(device)
+    decay = column(weight_decay, replicas, "weight_decay").to(device)
     start = start.clone() if start is not None else network.initialize(seeds, device=device)
     run = Run(
         start,
@@ -459,8 +459,8 @@ def _laid_out(job: _Job, examples: Batch) -> tuple[Tensor, Tensor]:
     return inputs, inputs if isinstance(job.loss, losses.Reconstruction) else examples.labels
 
 
-def _column(value: Vector, replicas: int, name: str) -> Tensor:
-    """A vector over replicas as (replica, 1)."""
+def column(value: Vector, replicas: int, name: str) -> Tensor:
+    """A vector over replicas as (replica, 1), a copy; `name` for the `ShapeError` if it is for another number."""
     vector = torch.as_tensor(value, dtype=torch.float32)
     if vector.ndim > 1 or (vector.ndim == 1 and len(vector) != replicas):
         raise ShapeError(f"{name} must be a number or {replicas} numbers (one per seed), {tuple(vector.shape)} came")

@@ -1,0 +1,167 @@
+"""Training on all cores: the replicas of a cohort divided among processes with one thread each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields
+
+import joblib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from refute.algorithms import Algorithm
+from refute.architectures import Network, Readout, Weights
+from refute.architectures.network import shares
+from refute.attacks import Attack
+from refute.augmentation import Augmentation
+from refute.datasets import Data
+from refute.errors import ExecutionError, ShapeError, UsageError
+from refute.losses import Loss
+from refute.schedules import Schedule
+from refute.stopping import EarlyStop, State
+from refute.training import Run, Vector, column, train
+
+MOST_AT_A_TIME = 32
+"""Replicas that a worker is given at a time, at most: enough where they share a step, few enough to see progress."""
+
+Array = NDArray[np.generic]
+
+
+def train_on_cores(
+    network: Network,
+    data: Data,
+    algorithm: Algorithm | None = None,
+    *,
+    learning_rate: Vector,
+    seeds: Sequence[int],
+    steps: int,
+    batch: int | None,
+    weight_decay: Vector = 0.0,
+    schedule: Schedule | None = None,
+    loss: str | Loss = "cross-entropy",
+    augmentations: Sequence[Augmentation] = (),
+    attack: Attack | None = None,
+    stop: EarlyStop | None = None,
+    readout: Readout | None = None,
+    snapshots: Sequence[int] = (),
+    start: Weights | None = None,
+    workers: int | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Run:
+    """As `training.train`, with its arguments, errors and result, on several cores of this machine.
+
+    A replica depends on its seed alone: how many workers there are changes nothing (but the last bits of what torch
+    multiplies). Workers start with the first call, which takes some seconds, and wait for more a few minutes. Modules,
+    losses and schedules may be lambdas and may come from a notebook. Data on another device are trained here, all at
+    once.
+
+    Args:
+        workers: processes; as many as there are cores by default, 1 trains in this one.
+        tell: is told of every finished part, such as "32 of 64 replicas trained"; `print` will do.
+
+    Raises:
+        ExecutionError: a worker was killed.
+        UsageError: there is no worker to train.
+    """
+    number = joblib.cpu_count() if workers is None else workers
+    if number < 1:
+        raise UsageError(f"workers should be at least 1, but is {number}")
+    replicas = len(seeds)
+    if data.replicas != replicas:
+        raise ShapeError(f"data are for {data.replicas} replicas, {replicas} seeds came")
+    rate, decay = column(learning_rate, replicas, "learning_rate"), column(weight_decay, replicas, "weight_decay")
+    parts = shares(replicas, min(MOST_AT_A_TIME, -(-replicas // number))) if replicas else []
+    if number == 1 or len(parts) < 2 or data.inputs.device.type != "cpu":
+        parts = [slice(0, replicas)]
+
+    def settings(part: slice) -> dict[str, object]:
+        return {
+            "algorithm": algorithm and algorithm.take(part),
+            "learning_rate": rate[part, 0].clone(),
+            "seeds": seeds[part],
+            "steps": steps,
+            "batch": batch,
+            "weight_decay": decay[part, 0].clone(),
+            "schedule": schedule,
+            "loss": loss,
+            "augmentations": augmentations,
+            "attack": attack and attack.take(part),
+            "stop": stop and _From(stop, part.start),
+            "readout": readout and readout.take(part),
+            "snapshots": snapshots,
+            "start": start and start.take(part).clone(),
+        }
+
+    if len(parts) == 1:
+        return train(network, data, **settings(parts[0]))  # type: ignore[arg-type]
+    work = (joblib.delayed(_train_part)(network, _packed(data.take_replicas(part)), settings(part)) for part in parts)
+    found = []
+    try:
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+            # mmap_mode: the pool of examples is written once for all workers, and they map it
+            done = joblib.Parallel(n_jobs=number, return_as="generator", mmap_mode="c", batch_size=1)(work)
+            for part, result in zip(parts, done, strict=True):
+                found.append(result)
+                if tell is not None:
+                    tell(f"{part.stop} of {replicas} replicas trained")
+    except BrokenProcessPool as error:
+        raise ExecutionError(
+            f"a worker that trained {network.name} was killed, most often for lack of memory; try fewer workers than "
+            f"{number}, or fewer seeds at a time"
+        ) from error
+    return _joined(network, found, snapshots, readout or Readout())
+
+
+@dataclass(frozen=True)
+class _From:
+    """An early stop for the replicas from `first` on: rules know replicas by their places in the whole cohort."""
+
+    stop: EarlyStop
+    first: int
+
+    def start(self, replicas: Tensor) -> State:
+        return self.stop.start(replicas + self.first)
+
+    def finished(self, state: State, step: int, losses: Tensor, weights: Weights) -> Tensor:
+        return self.stop.finished(state, step, losses, weights)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A part's `Run` as arrays, which travel faster than tensors: each of `weights` is `flat` and the buffers."""
+
+    weights: Sequence[tuple[Array, Mapping[str, Array]]]
+    losses: Array
+    taken: Array
+
+
+def _train_part(network: Network, data: Mapping[str, object], settings: Mapping[str, object]) -> _Found:
+    torch.set_num_threads(1)
+    tensors = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in data.items()}
+    run = train(network, Data(**tensors), **settings)  # type: ignore[arg-type]
+    weights = [run.start, run.end, *run.snapshots.values()]
+    packed = [(each.flat.numpy(), {name: b.numpy() for name, b in each.buffers.items()}) for each in weights]
+    return _Found(packed, run.losses.numpy(), run.taken.numpy())
+
+
+def _packed(data: Data) -> dict[str, object]:
+    """With arrays instead of tensors, which joblib writes to memory that workers share."""
+    values = {each.name: getattr(data, each.name) for each in fields(data)}
+    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in values.items()}
+
+
+def _joined(network: Network, parts: Sequence[_Found], snapshots: Sequence[int], readout: Readout) -> Run:
+    def together(arrays: Sequence[Array]) -> Tensor:
+        return torch.cat([torch.from_numpy(array) for array in arrays])
+
+    weights = []
+    for pieces in zip(*(part.weights for part in parts), strict=True):
+        flat = together([flat for flat, _ in pieces])
+        buffers = {name: together([buffers[name] for _, buffers in pieces]) for name in pieces[0][1]}
+        weights.append(Weights(network.slots, flat, buffers))
+    start, end, *kept = weights
+    # a step asked for twice is kept once, in the order in which it came first
+    steps = dict.fromkeys(snapshots)
+    losses, taken = together([part.losses for part in parts]), together([part.taken for part in parts])
+    return Run(start, end, dict(zip(steps, kept, strict=True)), losses, taken, readout)
