@@ -5,6 +5,9 @@ AVX-512 multiplies small matrices there about twice as fast, with others as fast
 bit depends there on a matrix's place in memory, OpenBLAS's does not. It comes as the package scipy-openblas32 and is
 loaded from its own file, so numpy's and scipy's copies are not touched. Which kernels it takes is its own choice, or
 that of whoever has set OPENBLAS_CORETYPE.
+
+It takes one thread, whatever torch does: its threads wait in a busy loop, and those of torch, which want the same
+cores, then wait milliseconds for every operation.
 """
 
 import ctypes
@@ -38,14 +41,13 @@ LARGEST = 2**31 - 1
 """Strides are 32 bit numbers."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Library:
-    """OpenBLAS, its product for each type, and how many threads it was told to take (0: not told yet)."""
+    """OpenBLAS, its product for each type, and whether its kernels fill the widest vectors there are."""
 
     handle: ctypes.CDLL
     products: Mapping[torch.dtype, Callable[..., None]]
     wide: bool
-    threads: int = 0
 
 
 def fits(*tensors: Tensor) -> bool:
@@ -71,11 +73,8 @@ def multiply(left: Tensor, right: Tensor, out: Tensor, *, keep: float) -> None:
         out: (replica, row, column), with the numbers of a row side by side.
         keep: see above.
     """
-    library, threads = _library(), torch.get_num_threads()
+    library = _library()
     assert library is not None, "asked before by `fits`"
-    if library.threads != threads:
-        library.handle.scipy_openblas_set_num_threads(threads)
-        library.threads = threads
     left, left_way, left_row = _laid_out(left)
     right, right_way, right_row = _laid_out(right)
     replicas, rows, columns = out.shape
@@ -108,6 +107,7 @@ def _library() -> _Library | None:
             handle = ctypes.CDLL(str(_file(Path(package.origin).parent / "lib")))
             products = {dtype: getattr(handle, name) for dtype, (name, _) in TYPES.items()}
             kernels = handle.scipy_openblas_get_corename
+            handle.scipy_openblas_set_num_threads(1)  # the environment counts for nothing if it had been loaded before
         except (OSError, AttributeError, StopIteration):
             return None
     kernels.restype = ctypes.c_char_p
