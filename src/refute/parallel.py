@@ -1,13 +1,15 @@
 """Training on all cores: the replicas of a cohort divided among processes with one thread each."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import joblib
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from refute.algorithms import Algorithm
@@ -25,7 +27,8 @@ from refute.training import Run, Vector, column, train
 MOST_AT_A_TIME = 32
 """Replicas that a worker is given at a time, at most: enough where they share a step, few enough to see progress."""
 
-Array = NDArray[np.generic]
+SHARED_MEMORY = Path("/dev/shm")
+"""A file system in memory, where there is one."""
 
 
 def train_on_cores(
@@ -95,14 +98,21 @@ def train_on_cores(
 
     if len(parts) == 1:
         return train(network, data, **settings(parts[0]))  # type: ignore[arg-type]
-    work = (joblib.delayed(_train_part)(network, _packed(data.take_replicas(part)), settings(part)) for part in parts)
-    found = []
+    folder = _folder(4 * replicas * network.parameters() * (2 + len(snapshots)))
+    examples = _needed(data)
     try:
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
             # mmap_mode: the pool of examples is written once for all workers, and they map it
-            done = joblib.Parallel(n_jobs=number, return_as="generator", mmap_mode="c", batch_size=1)(work)
-            for part, result in zip(parts, done, strict=True):
-                found.append(result)
+            done = joblib.Parallel(n_jobs=number, return_as="generator", mmap_mode="c", batch_size=1)(
+                joblib.delayed(_train_part)(network, _packed(examples.take_replicas(part)), settings(part), folder)
+                for part in parts
+            )
+            found: list[Tensor] = []
+            for part, file in zip(parts, done, strict=True):
+                arrays = _read(file)
+                found = found or [torch.empty(replicas, *array.shape[1:], dtype=array.dtype) for array in arrays]
+                for whole, array in zip(found, arrays, strict=True):
+                    whole[part] = array
                 if tell is not None:
                     tell(f"{part.stop} of {replicas} replicas trained")
     except BrokenProcessPool as error:
@@ -110,7 +120,9 @@ def train_on_cores(
             f"a worker that trained {network.name} was killed, most often for lack of memory; try fewer workers than "
             f"{number}, or fewer seeds at a time"
         ) from error
-    return _joined(network, found, snapshots, readout or Readout())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _run(network, found, snapshots, readout or Readout())
 
 
 @dataclass(frozen=True)
@@ -127,22 +139,22 @@ class _From:
         return self.stop.finished(state, step, losses, weights)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A part's `Run` as arrays, which travel faster than tensors: each of `weights` is `flat` and the buffers."""
-
-    weights: Sequence[tuple[Array, Mapping[str, Array]]]
-    losses: Array
-    taken: Array
+def _folder(expected: int) -> Path:
+    """Where workers leave what they found, which is `expected` bytes: in memory if there is room, pipes are slow."""
+    roomy = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * expected
+    return Path(tempfile.mkdtemp(prefix="refute-", dir=SHARED_MEMORY if roomy else None))
 
 
-def _train_part(network: Network, data: Mapping[str, object], settings: Mapping[str, object]) -> _Found:
-    torch.set_num_threads(1)
-    tensors = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in data.items()}
-    run = train(network, Data(**tensors), **settings)  # type: ignore[arg-type]
-    weights = [run.start, run.end, *run.snapshots.values()]
-    packed = [(each.flat.numpy(), {name: b.numpy() for name, b in each.buffers.items()}) for each in weights]
-    return _Found(packed, run.losses.numpy(), run.taken.numpy())
+def _needed(data: Data) -> Data:
+    """What training looks at: no examples for tests and validation, and no second labels."""
+    return replace(
+        data,
+        clean_labels=data.labels,
+        validation_index=None,
+        validation_labels=None,
+        test_inputs=data.test_inputs[:0],
+        test_labels=data.test_labels[:0],
+    )
 
 
 def _packed(data: Data) -> dict[str, object]:
@@ -151,17 +163,39 @@ def _packed(data: Data) -> dict[str, object]:
     return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in values.items()}
 
 
-def _joined(network: Network, parts: Sequence[_Found], snapshots: Sequence[int], readout: Readout) -> Run:
-    def together(arrays: Sequence[Array]) -> Tensor:
-        return torch.cat([torch.from_numpy(array) for array in arrays])
+def _train_part(network: Network, data: Mapping[str, object], settings: Mapping[str, object], folder: Path) -> Path:
+    """Train some replicas, in a worker; the file with the arrays of their `Run`, in the order of `_run`."""
+    torch.set_num_threads(1)
+    tensors = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in data.items()}
+    run = train(network, Data(**tensors), **settings)  # type: ignore[arg-type]
+    weights = [run.start, run.end, *run.snapshots.values()]
+    found = [tensor for each in weights for tensor in (each.flat, *(each.buffers[name] for name in _buffers(network)))]
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        for tensor in (*found, run.losses, run.taken):
+            np.save(file, tensor.numpy())
+    return Path(file.name)
 
-    weights = []
-    for pieces in zip(*(part.weights for part in parts), strict=True):
-        flat = together([flat for flat, _ in pieces])
-        buffers = {name: together([buffers[name] for _, buffers in pieces]) for name in pieces[0][1]}
-        weights.append(Weights(network.slots, flat, buffers))
-    start, end, *kept = weights
-    # a step asked for twice is kept once, in the order in which it came first
-    steps = dict.fromkeys(snapshots)
-    losses, taken = together([part.losses for part in parts]), together([part.taken for part in parts])
+
+def _read(path: Path) -> list[Tensor]:
+    """The tensors of such a file, which is removed."""
+    found = []
+    with path.open("rb") as file:
+        while file.peek(1):
+            found.append(torch.from_numpy(np.load(file)))
+    path.unlink()
+    return found
+
+
+def _run(network: Network, found: Sequence[Tensor], snapshots: Sequence[int], readout: Readout) -> Run:
+    """A `Run` from its tensors: flat and buffers of start, end and snapshots, then losses and steps taken."""
+    names = _buffers(network)
+    length = 1 + len(names)
+    *weights, losses, taken = found
+    pieces = [weights[first : first + length] for first in range(0, len(weights), length)]
+    start, end, *kept = (Weights(network.slots, flat, dict(zip(names, rest, strict=True))) for flat, *rest in pieces)
+    steps = dict.fromkeys(snapshots)  # one asked for twice is kept once, in the place of the first
     return Run(start, end, dict(zip(steps, kept, strict=True)), losses, taken, readout)
+
+
+def _buffers(network: Network) -> list[str]:
+    return [slot.name for slot in network.slots if slot.buffer]

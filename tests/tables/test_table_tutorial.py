@@ -1,4 +1,4 @@
-"""The tutorial runs as it is printed, and prints what it says (numbers may differ in their digits)."""
+"""The tutorials run as they are printed, and print what they say (numbers may differ in their digits)."""
 
 import re
 import shlex
@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 from refute.cli_judge import judge
 from refute.errors import RefuteError
 
-TUTORIAL = Path(__file__).parents[2] / "docs" / "judge-your-own-results.md"
-BLOCKS = re.findall(r"```(python|sh|text)\n(.*?)```", TUTORIAL.read_text(), flags=re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 app.command("judge")(judge)
 
@@ -34,18 +33,26 @@ def answer(command: str) -> str:
     return done.stdout
 
 
-def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "commands", "last"),
+    [
+        ("judge-your-own-results", 5, "gain-0.01 inconclusive"),
+        ("your-own-network", 2, "replica by replica: examples of a batch act on one another"),
+    ],
+)
+def test_the_tutorial_runs(
+    name: str, commands: int, last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    commands = 0
-    for position, (kind, text) in enumerate(BLOCKS):
+    blocks = re.findall(r"```(python|sh|text)\n(.*?)```", (DOCS / f"{name}.md").read_text(), flags=re.DOTALL)
+    for position, (kind, text) in enumerate(blocks):
         if kind == "python":
             (tmp_path / "script.py").write_text(text)
             done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
         elif kind == "sh":
-            commands += 1
-            after, expected = BLOCKS[position + 1]
+            after, expected = blocks[position + 1]
             assert after == "text"
             assert words(answer(text)) == words(expected)
-    assert commands == 5
-    assert "gain-0.01 inconclusive" in done.stdout
+    assert len([kind for kind, _ in blocks if kind == "sh"]) == commands
+    assert last in done.stdout

@@ -28,7 +28,8 @@ from refute.architectures.layers import (
 )
 from refute.architectures.layers.arrays import known
 from refute.architectures.layers.perceptron import PAYS
-from refute.architectures.looped import MakeModule, made
+from refute.architectures.layers.renamed import bare
+from refute.architectures.looped import Looped, MakeModule, made
 from refute.architectures.looped import draw as draw_module
 from refute.architectures.modules import as_layers
 from refute.errors import ShapeError, UsageError
@@ -134,6 +135,20 @@ class Network:
     def mode(self) -> str:
         """ "looped" (one replica at a time, for convolutions and modules) or "stacked" (all at once, dense nets)."""
         return "looped" if any(layer.loops for layer in self.layers) else "stacked"
+
+    @property
+    def how(self) -> str:
+        """How it is run, in words: by layers of refute's own, by a module for all replicas at once, or one by one.
+
+        >>> Network.from_module(lambda: torch.nn.Linear(3, 2), input_shape=(3,), outputs=2).how
+        "refute's own layers: Dense"
+        """
+        if self.by_autograd:
+            return "the module itself, all replicas at once (torch.vmap)"
+        why = [layer.why for layer in self.layers if isinstance(layer, Looped)]
+        if why:
+            return f"the module itself, replica by replica: {why[0]}"
+        return f"refute's own layers: {', '.join(type(bare(layer)).__name__ for layer in self.layers)}"
 
     @property
     def evaluation_batch(self) -> int:
