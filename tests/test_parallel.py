@@ -4,6 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -161,3 +164,54 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     script.write_text(SCRIPT)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "[3, 3, 3, 3]\n", "")
+
+
+DRIVER = """
+import os, sys, time
+from pathlib import Path
+from torch import nn, zeros
+from refute.architectures import Network
+from refute.datasets import load
+from refute.parallel import train_on_cores
+from refute.stopping import Patience
+
+def score(weights, replicas):
+    (Path(sys.argv[1]) / str(os.getpid())).touch()
+    time.sleep(0.1)
+    return zeros(len(replicas))
+
+network = Network.from_module(lambda: nn.Linear(64, 10), input_shape=(64,), outputs=10)
+data = load("digits", train=100, seeds=range(4), flatten=True)
+stop = Patience(score, every=1, patience=10**6)
+train_on_cores(network, data, learning_rate=0.1, seeds=range(4), steps=10**5, batch=10, workers=2, stop=stop)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes and shared memory as on Linux")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_driver_that_ends(tmp_path: Path, how: signal.Signals) -> None:
+    def alive() -> list[int]:
+        states = [Path(f"/proc/{path.name}/stat") for path in tmp_path.iterdir()]
+        return [int(s.parent.name) for s in states if s.exists() and s.read_text().rpartition(")")[2].split()[0] != "Z"]
+
+    def files() -> list[Path]:
+        return [path for place in (parallel.SHARED_MEMORY, Path(tempfile.gettempdir())) for path in place.glob(ours)]
+
+    script = ["-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{DRIVER}"]
+    with subprocess.Popen([sys.executable, *script, str(tmp_path)], stderr=subprocess.DEVNULL) as driver:
+        ours = f"refute-{driver.pid}-*"
+        try:
+            assert wait_until(lambda: len(alive()) == 2)
+            assert files()
+            driver.send_signal(how)
+            driver.wait(60)
+        finally:
+            driver.kill()
+    assert wait_until(lambda: not alive() and not files())
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 60
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return true()

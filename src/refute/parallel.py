@@ -1,10 +1,14 @@
 """Training on all cores: the replicas of a cohort divided among processes with one thread each."""
 
+import os
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 
 import joblib
@@ -142,7 +146,11 @@ class _From:
 def _folder(expected: int) -> Path:
     """Where workers leave what they found, which is `expected` bytes: in memory if there is room, pipes are slow."""
     roomy = SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free > 2 * expected
-    return Path(tempfile.mkdtemp(prefix="refute-", dir=SHARED_MEMORY if roomy else None))
+    return Path(tempfile.mkdtemp(prefix=_prefix(os.getpid()), dir=SHARED_MEMORY if roomy else None))
+
+
+def _prefix(driver: int) -> str:
+    return f"refute-{driver}-"
 
 
 def _needed(data: Data) -> Data:
@@ -166,6 +174,7 @@ def _packed(data: Data) -> dict[str, object]:
 def _train_part(network: Network, data: Mapping[str, object], settings: Mapping[str, object], folder: Path) -> Path:
     """Train some replicas, in a worker; the file with the arrays of their `Run`, in the order of `_run`."""
     torch.set_num_threads(1)
+    _end_with_the_driver(os.getppid(), folder.parent)
     tensors = {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in data.items()}
     run = train(network, Data(**tensors), **settings)  # type: ignore[arg-type]
     weights = [run.start, run.end, *run.snapshots.values()]
@@ -174,6 +183,20 @@ def _train_part(network: Network, data: Mapping[str, object], settings: Mapping[
         for tensor in (*found, run.losses, run.taken):
             np.save(file, tensor.numpy())
     return Path(file.name)
+
+
+@cache
+def _end_with_the_driver(driver: int, folder: Path) -> None:
+    """End this worker when the driver does, also after kill -9: nothing computes for nobody, no files stay."""
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(1)
+        for left in folder.glob(f"{_prefix(driver)}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _read(path: Path) -> list[Tensor]:
