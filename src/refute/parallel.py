@@ -103,12 +103,12 @@ def train_on_cores(
     if len(parts) == 1:
         return train(network, data, **settings(parts[0]))  # type: ignore[arg-type]
     folder = _folder(4 * replicas * network.parameters() * (2 + len(snapshots)))
-    examples = _needed(data)
+    needed, pool = _needed(data), {"inputs": data.inputs.numpy()}
     try:
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-            # mmap_mode: the pool of examples is written once for all workers, and they map it
+            # the pool is one array for all parts, so joblib writes it once; mmap_mode: workers map it
             done = joblib.Parallel(n_jobs=number, return_as="generator", mmap_mode="c", batch_size=1)(
-                joblib.delayed(_train_part)(network, _packed(examples.take_replicas(part)), settings(part), folder)
+                joblib.delayed(_train_part)(network, _packed(needed.take_replicas(part)) | pool, settings(part), folder)
                 for part in parts
             )
             found: list[Tensor] = []
@@ -154,9 +154,10 @@ def _prefix(driver: int) -> str:
 
 
 def _needed(data: Data) -> Data:
-    """What training looks at: no examples for tests and validation, and no second labels."""
+    """What training looks at, but for the pool: no examples for tests and validation, and no second labels."""
     return replace(
         data,
+        inputs=data.inputs[:0],
         clean_labels=data.labels,
         validation_index=None,
         validation_labels=None,
@@ -166,7 +167,7 @@ def _needed(data: Data) -> Data:
 
 
 def _packed(data: Data) -> dict[str, object]:
-    """With arrays instead of tensors, which joblib writes to memory that workers share."""
+    """With arrays instead of tensors: of a part, these travel without the rest of the memory that they lie in."""
     values = {each.name: getattr(data, each.name) for each in fields(data)}
     return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in values.items()}
 
