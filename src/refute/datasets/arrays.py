@@ -1,6 +1,5 @@
 """A cohort's data from arrays of one's own, with the same draws as of a data set of the catalogue."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from refute.datasets.loading import Data, Pool, drawn
+from refute.datasets.dataset import Checksums, sha256
+from refute.datasets.loading import Data, Pool, check_seeds, drawn, training_examples
 from refute.errors import ShapeError, UsageError
 
 Array = Tensor | NDArray[np.generic] | Sequence[object]
@@ -55,16 +55,13 @@ def from_arrays(
     >>> data.index.shape, data.classes, data.input_shape
     (torch.Size([3, 4]), 2, (2,))
     """
-    if not len(seeds):
-        raise UsageError(f"{name}: seeds should hold one seed per replica, but is empty")
-    x, y = _inputs(name, "inputs", inputs), _labels(name, "labels", labels)
-    _check_pair(name, "inputs", x, "labels", y)
+    check_seeds(name, seeds)
+    x, y = _examples(name, "", inputs, labels)
     if (test_inputs is None) != (test_labels is None):
         raise UsageError(f"{name}: test_inputs and test_labels come together, but only one of them came")
-    tested = test_inputs is not None and test_labels is not None
-    x_test = _inputs(name, "test_inputs", test_inputs) if tested else x[:0]
-    y_test = _labels(name, "test_labels", test_labels) if tested else y[:0]
-    _check_pair(name, "test_inputs", x_test, "test_labels", y_test)
+    x_test, y_test = x[:0], y[:0]
+    if test_inputs is not None and test_labels is not None:
+        x_test, y_test = _examples(name, "test_", test_inputs, test_labels)
     if x_test.shape[1:] != x.shape[1:]:
         raise ShapeError(f"{name}: inputs are {tuple(x.shape[1:])} each, but test_inputs {tuple(x_test.shape[1:])}")
     largest = int(torch.cat([y, y_test]).max()) if len(y) else 0
@@ -75,8 +72,8 @@ def from_arrays(
         name,
         Pool(*(tensor.to(device) for tensor in (x, y, x_test, y_test))),
         number,
-        _identity(x, y, x_test, y_test),
-        train=train,
+        Checksums(*(sha256(tensor.numpy()) for tensor in (x, y, x_test, y_test))).identity,
+        train=training_examples(len(y), train, validation),
         seeds=seeds,
         test=test,
         validation=validation,
@@ -85,14 +82,22 @@ def from_arrays(
     )
 
 
-def _tensor(name: str, what: str, values: Array | None) -> Tensor:
+def _examples(name: str, kind: str, inputs: Array, labels: Array) -> tuple[Tensor, Tensor]:
+    """Inputs and labels as tensors; `kind` is what stands before "inputs" and "labels" in messages."""
+    x, y = _inputs(name, f"{kind}inputs", inputs), _labels(name, f"{kind}labels", labels)
+    if len(x) != len(y):
+        raise ShapeError(f"{name}: {len(x)} {kind}inputs and {len(y)} {kind}labels came; each has one label")
+    return x, y
+
+
+def _tensor(name: str, what: str, values: Array) -> Tensor:
     try:
         return torch.as_tensor(values).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"{name}: {what} should be an array of numbers, but can't be made one ({error})") from error
 
 
-def _inputs(name: str, what: str, values: Array | None) -> Tensor:
+def _inputs(name: str, what: str, values: Array) -> Tensor:
     found = _tensor(name, what, values)
     if found.ndim < 2:
         raise ShapeError(f"{name}: {what} should be (example, ...), but {tuple(found.shape)} came")
@@ -106,7 +111,7 @@ def _inputs(name: str, what: str, values: Array | None) -> Tensor:
     )
 
 
-def _labels(name: str, what: str, values: Array | None) -> Tensor:
+def _labels(name: str, what: str, values: Array) -> Tensor:
     found = _tensor(name, what, values)
     if found.ndim != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         raise UsageError(
@@ -116,17 +121,3 @@ def _labels(name: str, what: str, values: Array | None) -> Tensor:
     if len(found) and found.min() < 0:
         raise UsageError(f"{name}: {what} should be 0 or more, but {int(found.min())} is among them")
     return found.long()
-
-
-def _check_pair(name: str, what: str, inputs: Tensor, named: str, labels: Tensor) -> None:
-    if len(inputs) != len(labels):
-        raise ShapeError(f"{name}: {len(inputs)} {what} and {len(labels)} {named} came; each has one label")
-
-
-def _identity(*tensors: Tensor) -> str:
-    """sha256 of shapes, types and contents."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

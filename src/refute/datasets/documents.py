@@ -16,8 +16,7 @@ from torch import Tensor
 
 from refute.datasets.fetching import open_raw
 from refute.datasets.find import get
-from refute.datasets.loading import Data
-from refute.datasets.transforms import subsample
+from refute.datasets.loading import Data, Pool, check_seeds, drawn
 from refute.errors import UsageError
 from refute.randomness import stream
 
@@ -93,8 +92,7 @@ def load_documents(
     dataset = get(name)
     if dataset.kind != "text":
         raise UsageError(f"{name} holds images, not text: load it with load")
-    if not seeds:
-        raise UsageError(f"{name}: seeds should hold one seed per replica, but is empty")
+    check_seeds(name, seeds)
     if not WORDS < words <= dataset.scale + 1:
         raise UsageError(f"{name}: words should lie in {WORDS + 1}..{dataset.scale + 1}, but is {words}")
     if not 1 <= length <= dataset.shape[0]:
@@ -103,25 +101,16 @@ def load_documents(
         raise UsageError(f"{name}: test should be at least 1, but is {test}")
     raw = open_raw(dataset)
     labels = torch.from_numpy(np.array(raw.train_labels))
-    wanted = len(labels) - validation if train is None else train
-    drawn = subsample(labels, wanted, validation, seeds, f"{name}: training subset")
     order = torch.randperm(len(raw.test_labels), generator=stream(0, f"{name}: test subset"))
     kept = order[: len(order) if test is None else test]
-    clean = labels[drawn.train].to(device)
-    return Data(
-        name=name,
-        inputs=_cut(raw.train_images, words, length).to(device),
-        index=drawn.train.to(device),
-        labels=clean,
-        clean_labels=clean,
-        validation_index=drawn.validation.to(device) if validation else None,
-        validation_labels=labels[drawn.validation].to(device) if validation else None,
-        test_inputs=_cut(raw.test_images, words, length)[kept].to(device),
-        test_labels=torch.from_numpy(np.array(raw.test_labels))[kept].to(device),
-        classes=dataset.classes,
-        input_shape=(length,),
-        identity=raw.source.identity,
+    pool = Pool(
+        _cut(raw.train_images, words, length).to(device),
+        labels.to(device),
+        _cut(raw.test_images, words, length)[kept].to(device),
+        torch.from_numpy(np.array(raw.test_labels))[kept].to(device),
     )
+    wanted = len(labels) - validation if train is None else train
+    return drawn(name, pool, dataset.classes, raw.source.identity, train=wanted, seeds=seeds, validation=validation)
 
 
 def _cut(documents: NDArray[np.uint16], words: int, length: int) -> Tensor:

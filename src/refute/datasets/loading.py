@@ -149,8 +149,7 @@ def load(
     (torch.Size([1297, 1, 8, 8]), torch.Size([2, 100]), torch.Size([200]))
     """
     dataset = get(name)
-    if not seeds:
-        raise UsageError(f"{name}: seeds should hold one seed per replica, but is empty")
+    check_seeds(name, seeds)
     if dataset.kind != "images":
         raise UsageError(f"{name} holds text, not images: load it with load_documents")
     view = _View(size, grayscale, standardize, flatten, None if classes is None else tuple(classes))
@@ -163,7 +162,7 @@ def load(
         pool,
         dataset.classes if classes is None else len(classes),
         raw.source.identity,
-        train=train,
+        train=training_examples(len(pool.labels), train, validation),
         seeds=seeds,
         test=test,
         validation=validation,
@@ -178,23 +177,16 @@ def drawn(
     classes: int,
     identity: str,
     *,
-    train: int | None,
+    train: int,
     seeds: Sequence[int],
-    test: int | None,
     validation: int,
-    label_noise: Sequence[float] | Tensor | float,
-    stratified: bool,
+    test: int | None = None,
+    label_noise: Sequence[float] | Tensor | float = 0.0,
+    stratified: bool = False,
 ) -> Data:
     """The data of one cohort out of a pool, for the arguments of `load`; on the pool's device."""
     device, labels = pool.inputs.device, pool.labels.cpu()
-    subset = subsample(
-        labels,
-        _training_images(len(labels), train, validation),
-        validation,
-        seeds,
-        f"{name}: training subset",
-        stratified=stratified,
-    )
+    subset = subsample(labels, train, validation, seeds, f"{name}: training subset", stratified=stratified)
     clean = labels[subset.train]
     shares = _shares(label_noise, len(seeds))
     noisy = _add_label_noise(clean, shares, classes, seeds, f"{name}: label noise")
@@ -218,7 +210,14 @@ def drawn(
 _add_label_noise = label_noise  # `drawn` has an argument of that name
 
 
-def _training_images(pool: int, train: int | None, validation: int) -> int:
+def check_seeds(name: str, seeds: Sequence[int]) -> None:
+    """Raise `UsageError` if there are none."""
+    if not len(seeds):
+        raise UsageError(f"{name}: seeds should hold one seed per replica, but is empty")
+
+
+def training_examples(pool: int, train: int | None, validation: int) -> int:
+    """How many of a pool a replica's training subset has: see `load`."""
     if train is None:
         return pool - validation
     return min(train, pool) if validation == 0 else train
