@@ -1,16 +1,16 @@
 """Training on several cores gives what one core gives, and says what went wrong there."""
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from processes import LINUX, PATIENCE, alive, wait_until
 from torch import Tensor, nn
 
 from refute import datasets, parallel
@@ -121,6 +121,12 @@ def test_one_worker_is_this_process() -> None:
     assert set(here) == {os.getpid()}
 
 
+def test_arguments_are_those_of_training() -> None:
+    here, there = (dict(inspect.signature(function).parameters) for function in (train_on_cores, train))
+    assert {name: here.pop(name, None) for name in there} == there
+    assert set(here) == {"workers", "tell"}
+
+
 def test_errors_are_those_of_training() -> None:
     network, data = perceptron(), digits()
     good: dict[str, object] = {"learning_rate": 0.1, "seeds": SEEDS, "steps": 2, "batch": 5, "workers": 2}
@@ -187,12 +193,11 @@ train_on_cores(network, data, learning_rate=0.1, seeds=range(4), steps=10**5, ba
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes and shared memory as on Linux")
+@LINUX
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_a_driver_that_ends(tmp_path: Path, how: signal.Signals) -> None:
-    def alive() -> list[int]:
-        states = [Path(f"/proc/{path.name}/stat") for path in tmp_path.iterdir()]
-        return [int(s.parent.name) for s in states if s.exists() and s.read_text().rpartition(")")[2].split()[0] != "Z"]
+    def workers() -> list[int]:
+        return [int(path.name) for path in tmp_path.iterdir() if alive(int(path.name))]
 
     def files() -> list[Path]:
         return [path for place in (parallel.SHARED_MEMORY, Path(tempfile.gettempdir())) for path in place.glob(ours)]
@@ -201,17 +206,10 @@ def test_nothing_is_left_of_a_driver_that_ends(tmp_path: Path, how: signal.Signa
     with subprocess.Popen([sys.executable, *script, str(tmp_path)], stderr=subprocess.DEVNULL) as driver:
         ours = f"refute-{driver.pid}-*"
         try:
-            assert wait_until(lambda: len(alive()) == 2)
+            assert wait_until(lambda: len(workers()) == 2)
             assert files()
             driver.send_signal(how)
-            driver.wait(60)
+            driver.wait(PATIENCE)
         finally:
             driver.kill()
-    assert wait_until(lambda: not alive() and not files())
-
-
-def wait_until(true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 60
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return true()
+    assert wait_until(lambda: not workers() and not files())

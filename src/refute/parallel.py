@@ -22,11 +22,11 @@ from refute.architectures.network import shares
 from refute.attacks import Attack
 from refute.augmentation import Augmentation
 from refute.datasets import Data
-from refute.errors import ExecutionError, ShapeError, UsageError
+from refute.errors import ExecutionError, UsageError
 from refute.losses import Loss
 from refute.schedules import Schedule
 from refute.stopping import EarlyStop, State
-from refute.training import Run, Vector, column, train
+from refute.training import Run, Vector, column, common_replicas, train
 
 MOST_AT_A_TIME = 32
 """Replicas that a worker is given at a time, at most: enough where they share a step, few enough to see progress."""
@@ -74,9 +74,7 @@ def train_on_cores(
     number = joblib.cpu_count() if workers is None else workers
     if number < 1:
         raise UsageError(f"workers should be at least 1, but is {number}")
-    replicas = len(seeds)
-    if data.replicas != replicas:
-        raise ShapeError(f"data are for {data.replicas} replicas, {replicas} seeds came")
+    replicas = common_replicas(data, seeds)
     rate, decay = column(learning_rate, replicas, "learning_rate"), column(weight_decay, replicas, "weight_decay")
     parts = shares(replicas, min(MOST_AT_A_TIME, -(-replicas // number))) if replicas else []
     if number == 1 or len(parts) < 2 or data.inputs.device.type != "cpu":

@@ -129,9 +129,7 @@ def train(
         UsageError: a snapshot lies outside the run, or a network with one output is to tell more than 2 classes apart.
         UnknownNameError: there is no loss of that name.
     """
-    replicas = len(seeds)
-    if data.index.shape[0] != replicas:
-        raise ShapeError(f"data are for {data.index.shape[0]} replicas, {replicas} seeds came")
+    replicas = common_replicas(data, seeds)
     unknown = [step for step in snapshots if not 0 <= step <= steps]
     if unknown:
         raise UsageError(f"snapshots must lie between 0 and {steps} steps, {unknown} came")
@@ -457,6 +455,13 @@ def _laid_out(job: _Job, examples: Batch) -> tuple[Tensor, Tensor]:
     if job.network.channels_last:
         inputs = channels_together(inputs) if known(inputs) else by_replica(side_by_side(inputs), len(inputs))
     return inputs, inputs if isinstance(job.loss, losses.Reconstruction) else examples.labels
+
+
+def common_replicas(data: Data, seeds: Sequence[int]) -> int:
+    """How many replicas data and seeds are for; `ShapeError` if those are two numbers."""
+    if data.replicas != len(seeds):
+        raise ShapeError(f"data are for {data.replicas} replicas, {len(seeds)} seeds came")
+    return len(seeds)
 
 
 def column(value: Vector, replicas: int, name: str) -> Tensor:

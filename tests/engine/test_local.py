@@ -4,22 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from multiprocessing import forkserver as standard
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import make_phenomenon, noisy_trial
+from processes import LINUX, PATIENCE, alive, wait_until
 
 from refute import datasets, forkserver
 from refute.core import Cohort, Phenomenon
 from refute.datasets import cache
 from refute.engine import Finished, cohorts, execute, plan
 from refute.errors import ExecutionError
-
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's list of processes")
-PATIENCE = 60
 
 DRIVER = """
 import os, signal, sys, time
@@ -56,22 +53,6 @@ def script(folder: Path, text: str) -> tuple[list[str], dict[str, str]]:
     path = folder / "driver.py"
     path.write_text(text)
     return [sys.executable, str(path)], {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
-def wait_until(condition: object) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if condition():  # type: ignore[operator]
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @LINUX
