@@ -320,7 +320,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="leave out races that --json has already")
     parser.add_argument("--read", type=Path, metavar="JSON", help="do not race, take results from there")
     parser.add_argument(
-        "--table", action="store_true", help="keep the results in results/ and write all tables into README.md"
+        "--table",
+        action="store_true",
+        help="keep the results in results/ and write all tables into the README.md here and of the repository",
     )
     options = parser.parse_args()
     options.nets = list(NETS) if options.nets == "all" else options.nets.split(",")
@@ -379,7 +381,9 @@ def main() -> None:
     if options.table:
         keep(results)
         kept = sorted((HERE / "results").glob("*.json"))
-        table.write(HERE / "README.md", [json.loads(each.read_text()) for each in kept])
+        machines = [json.loads(each.read_text()) for each in kept]
+        table.write(HERE / "README.md", machines)
+        table.put_between(HERE.parent / "README.md", "speed", table.speeds(machines))
     doubtful = [f"{each['title']}: {doubt}" for each in results["results"] for doubt in each["doubts"]]
     if doubtful:
         raise SystemExit("\n".join(["Not all contestants did the same task:", *doubtful]))

@@ -1,6 +1,5 @@
 """Make what is derived from the committed evidence, without training: the site (one page per phenomenon and an index),
-CATALOGUE.md, the tables of the README (of the catalogue, and of speed from benchmarks/results) and the totals that
-`refute list` shows.
+CATALOGUE.md, the table of the README and the totals that `refute list` shows.
 
 python docs/build.py [--to site]
 """
@@ -19,9 +18,8 @@ from refute.report import catalogue_markdown, catalogue_table, render_html
 
 ROOT = Path(__file__).parents[1]
 EVIDENCE = ROOT / "evidence"
-RESULTS = ROOT / "benchmarks" / "results"
-CONTESTANTS = {"plain": "plain loop", "pool": "process pool", "torch_func": "torch.func", "jax_scan": "JAX"}
-"""In `RESULTS`, and in the README's table of speed."""
+BEGIN, END = "<!-- catalogue: begin -->", "<!-- catalogue: end -->"
+"""Around the table of the README."""
 
 
 def outcomes() -> list[Outcome]:
@@ -36,32 +34,13 @@ def derived(totals: Iterable[Totals]) -> dict[Path, str]:
     phenomena = [catalogue.get(name) for name in catalogue.names()]
     by_name = {one.name: one for one in found}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    readme = with_table(readme, "catalogue", catalogue_table(phenomena, by_name))
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
     return {
-        ROOT / "README.md": with_table(readme, "speed", speed_table()),
+        ROOT / "README.md": f"{before}{BEGIN}\n{catalogue_table(phenomena, by_name)}{END}{after}",
         catalogue.TOTALS: json.dumps([asdict(one) for one in found], indent=1) + "\n",
         ROOT / "CATALOGUE.md": catalogue_markdown(phenomena, by_name),
     }
-
-
-def with_table(text: str, name: str, table: str) -> str:
-    """The text with this table between its marks."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}\n{table}{end}{after}"
-
-
-def speed_table() -> str:
-    """refute's speed as a multiple of each contestant's: least and largest over processors and sizes of batches."""
-    rows = [row for path in sorted(RESULTS.glob("*.json")) for row in json.loads(path.read_text())["results"]]
-    titles = dict.fromkeys(row["title"] for row in rows)
-    lines = [f"| net | {' | '.join(CONTESTANTS.values())} |", "|---" * (1 + len(CONTESTANTS)) + "|"]
-    for title in titles:
-        of_net = [row["ratio"] for row in rows if row["title"] == title]
-        found = [[ratio[name][0] for ratio in of_net if name in ratio] for name in CONTESTANTS]
-        lines.append(f"| {title} | {' | '.join(f'{min(each):.2g} to {max(each):.2g}' for each in found)} |")
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

@@ -1,9 +1,12 @@
 """The benchmarks of the engine and of scheduling run and tell what they found; no time is judged here."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ENGINE = Path(__file__).parents[1] / "benchmarks" / "engine.py"
 SCHEDULING = ENGINE.parent / "scheduling.py"
@@ -62,6 +65,15 @@ def test_the_tables_are_written_between_the_marks(tmp_path: Path) -> None:
     assert "| 210 (2.0+0.5 s) | 300 (3.0 s) | 600 |" in text
     assert "- process pool, MLP: not there" in text
     assert "- MLP, 128 x 16: other programs used 0.5 cores" in text
+
+
+def test_the_readme_shows_the_speed_of_the_committed_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ENGINE.parent)
+    table = importlib.import_module("contestants.table")
+    machines = [json.loads(path.read_text()) for path in sorted((ENGINE.parent / "results").glob("*.json"))]
+    readme = (ENGINE.parents[1] / "README.md").read_text(encoding="utf-8")
+    marked = f"<!-- speed: begin -->\n{table.speeds(machines)}\n<!-- speed: end -->"
+    assert marked in readme, "README.md is out of date: run benchmarks/engine.py --read RESULTS --table"
 
 
 def test_scheduling_runs_as_many_trials_as_it_is_asked_for() -> None:

@@ -84,6 +84,19 @@ def put_between(page: Path, name: str, text: str) -> None:
     page.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
 
 
+def speeds(machines: list[dict[str, Any]]) -> str:
+    """Markdown: ours as a multiple of each contestant's, the least and the largest of all results of a net."""
+    others = {name: title for name, title in CONTESTANTS.items() if name != OURS}
+    results = [result for machine in machines for result in machine["results"]]
+    lines = [f"| net | {' | '.join(others.values())} |", "|---" * (1 + len(others)) + "|"]
+    for title in dict.fromkeys(result["title"] for result in results):
+        of_net = [result["rates"] for result in results if result["title"] == title]
+        found = [[each.value for rates in of_net if (each := ratio(rates, name))] for name in others]
+        cells = [f"{min(values):.2g} to {max(values):.2g}" if values else "-" for values in found]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def both(results: dict[str, Any]) -> str:
     """Markdown: the ratios, then what they were made of."""
     machine = results["machine"]
