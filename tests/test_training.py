@@ -509,3 +509,20 @@ def test_replicas_of_a_module_that_torch_differentiates_share_steps(monkeypatch:
     monkeypatch.setattr(training, "CACHE_BYTES", 1)
     assert training._sizes(layers, layers.initialize(SEEDS), data, 20)[0] == 1
     assert training._sizes(module, module.initialize(SEEDS), data, 20)[0] > 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "text"),
+    [
+        ({"inputs": 5}, ShapeError, r"wrong takes inputs \(5,\) each, but digits has \(64,\)"),
+        ({"outputs": 9}, UsageError, "wrong has 9 outputs, too few for the 10 classes of digits"),
+        ({"batch": 0}, UsageError, "batch should be at least 1, or None for all examples, but is 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changed: dict[str, int], error: type[Exception], text: str) -> None:
+    inputs, outputs, batch = ({"inputs": 64, "outputs": 10, "batch": 20} | changed).values()
+    network = Network.from_module(
+        lambda: nn.Linear(inputs, outputs), input_shape=(inputs,), outputs=outputs, name="wrong"
+    )
+    with pytest.raises(error, match=text):
+        run(network, digits(SEEDS), SEEDS, batch=batch)

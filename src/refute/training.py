@@ -125,8 +125,9 @@ def train(
         start: initial weights; drawn from the seeds by default.
 
     Raises:
-        ShapeError: a vector or the data do not have one entry per seed.
-        UsageError: a snapshot lies outside the run, or a network with one output is to tell more than 2 classes apart.
+        ShapeError: a vector or the data do not have one entry per seed, or the inputs are not of the network's shape.
+        UsageError: a snapshot lies outside the run, a batch holds nothing, or a network has too few outputs (one output
+            tells 2 classes apart).
         UnknownNameError: there is no loss of that name.
     """
     replicas = common_replicas(data, seeds)
@@ -134,8 +135,18 @@ def train(
     if unknown:
         raise UsageError(f"snapshots must lie between 0 and {steps} steps, {unknown} came")
     chosen = losses.get(loss) if isinstance(loss, str) else loss
+    if data.input_shape != network.input_shape:
+        raise ShapeError(
+            f"{network.name} takes inputs {network.input_shape} each, but {data.name} has {data.input_shape}"
+        )
+    if batch is not None and batch < 1:
+        raise UsageError(f"batch should be at least 1, or None for all examples, but is {batch}")
     if network.outputs == 1 and data.classes != 2 and not isinstance(chosen, losses.Reconstruction):
         raise UsageError(f"a network with one output tells 2 classes apart, but {data.name} has {data.classes}")
+    if isinstance(loss, str) and loss != "reconstruction" and 1 < network.outputs < data.classes:
+        raise UsageError(
+            f"{network.name} has {network.outputs} outputs, too few for the {data.classes} classes of {data.name}"
+        )
     keep_freed_memory()
     full_precision()
     device = str(data.inputs.device)
